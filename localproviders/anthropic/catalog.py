@@ -29,16 +29,17 @@ from localproviders.types.models import ModelCapabilities, ModelInfo
 
 T = TypeVar("T")
 
-# Seconds for which the record of a model is cached, as for the capabilities of all providers.
+# Seconds for which the record of a model is cached. All providers cache capabilities for this time.
 _KNOWN_S = 60.0
 _MOST_PAGES = 1 + MOST_MODELS // wire.PAGE_SIZE
 
-# Errors of a request about the server that the prompt would raise, too.
+# Errors of a request for facts about the server or a model. After such an error, the request with
+# the prompt would fail as well, so it is not sent.
 _FINAL = (AuthenticationError, CancelledError, LimitError, LocalityError, UnreachableError)
 
 
 class Catalog:
-    """The lists and the kind of one server.
+    """The cached models of one server, and the kind of this server.
 
     There is no lock. The worst that can happen is that two threads ask the server for the same
     fact.
@@ -67,7 +68,7 @@ class Catalog:
         )
 
     def forget(self) -> None:
-        """Forget the models. The kind of the server is kept."""
+        """Forget the cached models, but not the kind of the server."""
         self._records.clear()
 
     # --- within another call ------------------------------------------------------------------
@@ -76,10 +77,11 @@ class Catalog:
         return self._runner.transport.json("GET", path, call=call)
 
     def server(self, call: Call) -> Server:
-        """Return the kind of the server. It is asked once, for its list of models.
+        """Return the kind of the server. The first call requests the server's list of models.
 
         Raises:
-            ProviderError: Asking failed with an error that the prompt would raise, too.
+            ProviderError: The list could not be requested, and a request with a prompt would fail
+                for the same reason; or the failure may be temporary.
         """
         if self._server is None:
             try:
@@ -94,7 +96,7 @@ class Catalog:
 
     @property
     def known_server(self) -> Server:
-        """The kind of the server; the service if the server has not been asked."""
+        """The kind of the server; `SERVICE` if no call has found it out yet."""
         return self._server or SERVICE
 
     def pages(self, call: Call) -> List[ModelInfo]:
@@ -120,7 +122,7 @@ class Catalog:
         raise ProtocolError("the pages of the list of models have no end")
 
     def find(self, model: str, call: Call) -> ModelInfo:
-        """Return the facts about a model. The service resolves an alias.
+        """Return the facts about a model. Anthropic's service also accepts an alias.
 
         Raises:
             ModelNotFoundError: The server has no such model.
@@ -137,10 +139,11 @@ class Catalog:
     def describe(self, model: str, call: Call) -> Optional[ModelInfo]:
         """Return the facts about a model; None if the server reports none.
 
-        They are cached for a minute, also if there are none.
+        The result is cached for a minute, even if it is None.
 
         Raises:
-            ProviderError: Asking failed with an error that the prompt would raise, too.
+            ProviderError: The facts could not be requested, and a request with a prompt would fail
+                for the same reason.
         """
         until, known = self._records.get(model, (0.0, None))
         if until > time.monotonic():
@@ -159,13 +162,13 @@ class Catalog:
         return known
 
     def thinking(self, model: str) -> ThinkingFacts:
-        """Return the kinds of thinking of a model, without a request."""
+        """Return the types and levels of thinking that a model accepts, without a request."""
         known = self._records.get(model, (0.0, None))[1]
         record: Mapping[str, Any] = {} if known is None else mapping(known.raw)
         return facts_of(model, record)
 
     def capabilities(self, model: str, call: Call) -> ModelCapabilities:
-        """Return the abilities of a model; unknown ones if the server reports none."""
+        """Return the abilities of a model. If the server reports none, each ability is unknown."""
         found = self.describe(model, call)
         return ModelCapabilities() if found is None else found.capabilities
 

@@ -19,11 +19,11 @@ KIND = ProviderKind(
         KindKey(
             name="max_tokens",
             type="number",
-            meaning="Longest answer, in tokens, for calls that give none",
+            meaning="Longest answer, in tokens, for calls without max_tokens",
             example="max_tokens = 8192",
             default="4096, and a warning",
             in_project="yes",
         ),
     ),
-    keyless_hint="a server of this machine needs no key: name its address in your own file",
+    keyless_hint="or use a server on this machine, which needs no key",
 )

@@ -67,25 +67,25 @@ else:
     schemas = LazyModule("localproviders.anthropic.wire.schemas")
 
 _KEY_HEADER = "x-api-key"
-# The API requires a number. This is the one for calls without any.
+# The API requires `max_tokens`. This is the value for calls without this argument.
 _MOST_TOKENS = 4096
 _NO_MAX_TOKENS = (
     f"no max_tokens was given, and this API requires one, so {_MOST_TOKENS} was sent: pass "
-    "max_tokens, also to the constructor"
+    "max_tokens to the call or to the constructor"
 )
 
 _NOT_HERE = "this API has no such field"
-_REFUSED = "the service refused to answer{}: its text, if there is any, is no answer"
-_PAUSED = "the service paused this turn: send the conversation with answer.message to go on"
+_REFUSED = "the service refused to answer{}: any text in the response is only the refusal"
+_PAUSED = "the service paused this turn: to go on, append answer.message and send the conversation"
 
 
 class AnthropicProvider(HTTPProvider):
     """Anthropic's Messages API, or a local server that has its route ``/v1/messages``.
 
-    Ollama, LM Studio and llama.cpp have this route, too, but ignore some of its fields without a
-    word. The provider asks such a server once for its list of models, which shows what it is. It
-    then refuses these fields itself. With ``strict=False`` they are left out, and the answer has a
-    warning.
+    Ollama, LM Studio and llama.cpp have this route, too, but silently ignore some of its fields.
+    The provider asks such a server once for its list of models, which shows which program it is.
+    If a request has fields that this program ignores, the call raises `UnsupportedError`. With
+    ``strict=False``, these fields are left out instead, and the answer has a warning.
 
     Args:
         base_url: Address of the server, with or without ``/v1``; it may be a UNIX socket. None
@@ -101,8 +101,8 @@ class AnthropicProvider(HTTPProvider):
             `Limits` value. None means ``Limits()``.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
             None uses the value of ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not
-            set. The service needs ``any``. Otherwise each call is a `LocalityError` before its name
-            is looked up.
+            set. The service needs ``any``. With another locality, each call raises
+            `LocalityError` before the name of the service's host is looked up.
         settings: A complete `Settings` value. The other arguments, except `max_tokens`, are then
             not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``,
@@ -222,9 +222,10 @@ class AnthropicProvider(HTTPProvider):
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Return the facts about one model: its window, its abilities and its levels of thinking.
+        """Return the facts about one model: context window, abilities and levels of thinking.
 
-        The service resolves an alias, so the result can have another name, with a date.
+        Anthropic's service also accepts an alias. The result then has the model's full name, which
+        ends with a date.
 
         Args:
             model: Name of the model or an alias, or its `ModelInfo` or `LoadedModel`.
@@ -239,7 +240,8 @@ class AnthropicProvider(HTTPProvider):
             UnreachableError: No server answers.
             LimitError: A limit expired.
             CancelledError: The call was cancelled.
-            ProviderError: The server refused the request, or its response is no model.
+            ProviderError: The server refused the request, or its response does not describe a
+                model.
         """
         return self._abilities.learn([self._catalog.model_info(named(model), timeout, cancel)])[0]
 
@@ -275,7 +277,7 @@ class AnthropicProvider(HTTPProvider):
     def _adapt(self, request: CompletionRequest) -> Tuple[CompletionRequest, List[str]]:
         if request.prompt is not None:
             raise UnsupportedError(
-                f"{self.name} does not support prompt: Anthropic's API continues no plain text",
+                f"{self.name} does not support prompt: Anthropic's API cannot continue plain text",
                 hint="pass messages instead of prompt",
                 provider=self.name,
             )
@@ -293,7 +295,7 @@ class AnthropicProvider(HTTPProvider):
         if any(message.audio for message in request.messages):
             raise UnsupportedError(
                 f"{self.name} does not support audio",
-                hint="use a model of OllamaProvider that hears sound",
+                hint="use OllamaProvider with a model that reads audio",
                 provider=self.name,
             )
 
@@ -312,7 +314,8 @@ class AnthropicProvider(HTTPProvider):
     def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> List[str]:
         """Check the request against the kind of the server, and against the model.
 
-        The server is asked only for a request with a field that some server or model refuses.
+        A request for facts about the server or the model is sent only if the request of the caller
+        has a field that some servers ignore or some models refuse.
         """
         if _needs_server(request):
             self._catalog.server(call)
@@ -325,20 +328,26 @@ class AnthropicProvider(HTTPProvider):
 
     @property
     def _known_server(self) -> Server:
-        """The kind of the server, as far as it is known. A plain chat does not ask for it."""
+        """The kind of the server; `SERVICE` if no call has found it out yet.
+
+        A plain chat does not need the kind.
+        """
         catalog = type(self)._catalog.of(self)
         return SERVICE if catalog is None else catalog.known_server
 
     def _settled(
         self, request: CompletionRequest, model: str
     ) -> Tuple[CompletionRequest, List[str], Dict[str, Any]]:
-        """Return the request without the fields that the server ignores, and the thinking.
+        """Adapt a request to the server and the model.
 
-        The second result are the warnings, the third one the fields of the body with the thinking.
+        Returns:
+            The request without the fields that the server ignores, the warnings, and the fields of
+            the request body for `thinking`.
 
         Raises:
-            UnsupportedError: The server ignores a field, or the model refuses its value; and the
-                request is strict. Or the server ignores documents.
+            UnsupportedError: The request is strict, and the server ignores one of its fields or the
+                model does not accept its `thinking`; or the request has documents, and the server
+                does not read them.
         """
         server = self._known_server
         request, warnings = self._without_ignored(request, server)
@@ -397,7 +406,10 @@ class AnthropicProvider(HTTPProvider):
     def _check_served(
         self, model: str, served: Optional[str], call: Call, raw: Raw = None
     ) -> Optional[str]:
-        """Return a warning if another model answered, as a local server with one model does."""
+        """Return a warning if another model answered.
+
+        This is not an error, because a local server may answer each request with its only model.
+        """
         if served is None or same_model(served, model):
             return None
         warning = f"requested model {model!r}, but the server answered with {served!r}"
@@ -409,7 +421,10 @@ class AnthropicProvider(HTTPProvider):
         return super()._conclude(completion, summary)
 
     def _window(self, model: str, call: Call) -> Optional[int]:
-        """Return None: the service refuses a prompt that is too long, and reports a full window."""
+        """Return None, because this provider does not need the size of the context window.
+
+        The service itself refuses a prompt that is too long, and reports a full window.
+        """
         return None
 
     def _capabilities_of(self, model: str, call: Call) -> ModelCapabilities:
@@ -461,7 +476,7 @@ class AnthropicProvider(HTTPProvider):
 
 
 def _needs_server(request: CompletionRequest) -> bool:
-    """Return whether a request has something that some servers ignore, and others refuse."""
+    """Return whether a request has a part that some servers ignore or refuse."""
     fields = (request.response_schema, request.thinking, request.thinking_budget)
     has_files = any(
         message.documents or has_unsigned_thinking(message) for message in request.messages
@@ -471,7 +486,7 @@ def _needs_server(request: CompletionRequest) -> bool:
 
 
 def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
-    """Return the warnings that the end of an answer requires."""
+    """Return the warnings about a complete answer: its finish reason, and the schema."""
     found: List[str] = []
     if summary.finish_reason == REFUSAL:
         category = refusal_of(summary.last.raw or {})
@@ -482,8 +497,8 @@ def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
         moved = schemas.sendable(request.response_schema)[1]
         if moved:
             found.append(
-                f"the service does not enforce {', '.join(moved)} of the schema, so the model "
-                "reads them as a description"
+                f"the service does not enforce {', '.join(moved)} of the schema, so they were sent "
+                "to the model as a description"
             )
     return found
 
@@ -491,10 +506,10 @@ def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
 def _find_key(
     given: CellType, endpoint: Endpoint, options: Mapping[str, Any]
 ) -> Optional[SecretString]:
-    """Return the API key that was given, or else the key in the environment variable.
+    """Return the `api_key` argument; without it, the key in ``ANTHROPIC_API_KEY``.
 
-    The variable is meant for Anthropic's own address. It is not read if other options set a header
-    that carries a key.
+    The variable is read only for the address of Anthropic's service. It is not read if another
+    option sets a header that contains a key.
     """
     if given.cell_contents:
         return as_key(given)

@@ -6,9 +6,10 @@
     with OllamaProvider(model="llama3.2") as ollama:
         print(to_table(measure(ollama)))
 
-`measure` returns `Results`, which have an `Environment` and a list of cells. `to_table`, `to_page`
-and `to_jsonl` return them as text. `read_results` reads a JSONL file, and `compare` compares two
-results.
+`measure` returns `Results`, which have an `Environment` and a list of cells. A `Cell` has the
+figures of one prompt length, of one number of simultaneous requests, or of loading the model.
+`to_table`, `to_page` and `to_jsonl` return `Results` as text. `read_results` reads a JSONL file,
+and `compare` compares two `Results`.
 """
 
 from localproviders.bench.comparison import Change, Comparison, compare

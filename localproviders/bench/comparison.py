@@ -10,19 +10,20 @@ from localproviders._record import Record, field, loads, loads_each, record
 from localproviders._redact import shortened
 from localproviders.bench.results import METRICS, Cell, Environment, Figure, Results
 
-# Facts that need not be the same in two results.
+# Facts whose differences are not reported, because they do not explain a change of the speed.
 _IGNORED = ("measured_at", "python", "package", "rounds")
-# Highest probability that the ranges of two equally fast measurements are separate by chance.
+# Highest accepted probability that the ranges of two equally fast measurements are separate by
+# chance.
 _CHANCE = 0.05
 _LONGEST_FACT = 40
 
 
 @record
 class Change(Record):
-    """One figure in two results.
+    """The change of one figure between two results.
 
     Attributes:
-        kind: Kind of the cell: ``load``, ``prompt`` or ``at_once``.
+        kind: Kind of the cell that has the figure: ``load``, ``prompt`` or ``at_once``.
         size: Size of the cell, as in `Cell`.
         metric: Name of the figure, such as ``first_token_s``.
         before: The figure in the older results.
@@ -44,9 +45,9 @@ class Change(Record):
     def is_clear(self) -> bool:
         """Whether the ranges from the lowest to the highest value do not overlap.
 
-        It is False if there are so few rounds that the ranges of two equally fast measurements
-        would be separate by chance in more than 5 % of the cases. Four rounds in both results are
-        enough.
+        It is also False if there are so few rounds that the ranges of two equally fast
+        measurements would be separate by chance in more than 5 % of the cases. Four rounds in both
+        results are enough.
         """
         rounds = len(self.before.values), len(self.after.values)
         if 2 / comb(sum(rounds), rounds[0]) > _CHANCE:

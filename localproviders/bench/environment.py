@@ -69,13 +69,13 @@ class ServerFacts:
     """The facts that a server reports about itself and about one model.
 
     A fact that the server does not report is None. The figures do not depend on these facts, so an
-    error of such a request is ignored. Only the error of a cancelled call is raised.
+    error of a request for facts is ignored. Only the error of a cancelled call is raised.
 
     Args:
         provider: The provider of the server.
         model: Name of the model.
-        timeout: Returns the limits of the next request.
-        cancel: The token of the measurement.
+        timeout: Function that returns the limits of the next request.
+        cancel: The cancel token of the measurement.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class ServerFacts:
         """Return the fields of an `Environment` that describe the server and the model.
 
         Args:
-            endpoint: Address of the server, as a response has it.
+            endpoint: Address of the server, from a response.
         """
         info = self._ask(lambda: self._provider.model_info(self._model, **self._how()))
         known = info.capabilities if info else ModelCapabilities()
         if info:
-            self._names.add(info.name)  # as the server's lists spell it
+            self._names.add(info.name)  # the server's lists may spell the name in another way
         copies = self.loaded_copies() or []
         loaded = copies[0] if len(copies) == 1 else None
         return {
@@ -140,9 +140,9 @@ class ServerFacts:
 
 
 def product_of(provider: ModelProvider) -> Optional[str]:
-    """Return the name of the server's program for people, such as ``Ollama``.
+    """Return the display name of the server's program, such as ``Ollama``.
 
-    It is the title of the provider's kind, or None for a provider of no known kind.
+    The name is the title of the provider's kind. It is None if the provider has no known kind.
     """
     titles = {kind.provider: kind.title for kind in kinds.registered()}
     places = (f"{cls.__module__}:{cls.__qualname__}" for cls in type(provider).__mro__)

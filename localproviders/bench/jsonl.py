@@ -14,7 +14,8 @@ from localproviders.errors import ConfigurationError
 FORMAT = 1
 
 _HINT = "write a new file: localproviders bench -o FILE.jsonl"
-# Most bytes of a file. Results have some kilobytes; a larger file may be a model, by mistake.
+# Maximum size of a file that is read, in bytes. Results have some kilobytes. The user may name a
+# large file, such as a model, by mistake.
 _MOST_BYTES = 16 * 2**20
 
 
@@ -30,7 +31,7 @@ def to_jsonl(results: Results) -> str:
 
 
 def read_results(path: Union[str, Path]) -> Results:
-    """Return the results in a JSONL file that was written from `to_jsonl`.
+    """Return the results in a JSONL file that contains the text of `to_jsonl`.
 
     Blank lines are skipped.
 
@@ -97,7 +98,9 @@ def _parse(line: str) -> Tuple[Any, Dict[str, Any]]:
 def _environment(data: Dict[str, Any]) -> Environment:
     version = data.pop("format", None)
     if version != FORMAT:
-        raise ValueError(f"the format is {version!r}, and this version reads {FORMAT}")
+        raise ValueError(
+            f"the format is {version!r}, and this version of localproviders reads {FORMAT}"
+        )
     return Environment.from_dict(data)
 
 

@@ -28,12 +28,12 @@ from localproviders.types.messages import Message
 from localproviders.types.requests import CompletionRequest, ModelLike
 from localproviders.types.responses import CompletionResponse
 
-#: Seconds that a measurement may take if the caller names no deadline.
+#: Seconds that a measurement may take if the caller sets no deadline.
 DEADLINE_S = 900.0
 
 # Lengths, in words, of the two prompts that show how many tokens a word has.
 _FEW_WORDS, _MANY_WORDS = 20, 80
-# Seconds of one wait for a thread. On Windows, Ctrl-C interrupts only a wait that has an end.
+# Seconds of one wait for a thread. On Windows, Ctrl-C interrupts only a wait that has a timeout.
 _WAIT_S = 1.0
 
 
@@ -43,8 +43,8 @@ class Step(NamedTuple):
     Attributes:
         done: Number of steps that have ended.
         total: Number of all steps.
-        title: The step that begins now, such as ``prompt of 512 tokens, round 2 of 5``; ``end``
-            at the end.
+        title: The step that begins now, such as ``prompt of 512 tokens, round 2``; ``end`` at the
+            end.
     """
 
     done: int
@@ -66,27 +66,27 @@ def measure(
     """Measure how fast a model runs on a server, and return the figures.
 
     First, two short prompts load the model and show how many tokens a word has. Then the model is
-    unloaded and loaded again, if the server supports this; it keeps its context window. After that,
+    unloaded and loaded again, if the server supports this. It keeps its context window. After that,
     each round measures each prompt length, and then each number of simultaneous requests.
 
     Every prompt is different, so that a prompt cache does not change the figures. All token counts
-    are the server's. If the server does not send them, there are no speeds. Requests that run at
-    once use threads, which end with this call.
+    come from the server. If the server does not send them, there are no speeds. Simultaneous
+    requests are sent by threads, which have ended when this function returns.
 
-    If a single measurement fails, its cell has the reason in `notes` instead of figures. Examples
+    If a single measurement fails, its `Cell` has the reason in `notes` instead of figures. Examples
     of reasons are a prompt that does not fit into the context window, and a busy server.
 
     Args:
         provider: The provider to measure. With a `LocalProvider`, the first server that answers is
             measured.
-        model: Name of the model, or its `ModelInfo`; None is the provider's model.
-        plan: The measurements; None is ``Plan()``.
-        deadline_s: Seconds for the complete measurement; infinity is no limit. When they have
-            passed, the results so far are returned, and the `notes` of the other cells name the
-            deadline.
-        timeout: Limits of each request: seconds for the whole request, or a `Limits` value. None is
-            the provider's limits.
-        cancel: A token that ends the measurement when another thread sets it.
+        model: Name of the model, or its `ModelInfo`; None means the provider's model.
+        plan: The measurements; None means ``Plan()``.
+        deadline_s: Seconds for the complete measurement; infinity means no limit. When this time
+            has passed, the results so far are returned, and the `notes` of the incomplete cells
+            name the deadline.
+        timeout: Limits of each request: seconds for the whole request, or a `Limits` value. None
+            means the provider's limits.
+        cancel: Token with which another thread can cancel the measurement.
         on_progress: Function that is called before each step and at the end, in the thread of this
             call. If it raises an exception, the measurement ends with this exception.
 
@@ -96,7 +96,8 @@ def measure(
         LimitError: A limit expired before anything was measured.
         CancelledError: The measurement was cancelled.
         ProviderError: The first request failed, or every measurement failed. If every measurement
-            failed, this is the first error that is not an `UnsupportedError`, else the first error.
+            failed, the first error that is not an `UnsupportedError` is raised; if there is none,
+            the first `UnsupportedError`.
     """
     is_number = isinstance(deadline_s, (int, float)) and not isinstance(deadline_s, bool)
     if not is_number or not deadline_s > 0:
@@ -202,7 +203,7 @@ class Measurement:
         """Return the error of a measurement without any figure."""
         errors = [each.first_error for each in self._collectors if each.first_error is not None]
         if errors:
-            # Any other reason is more important than an unload that the server does not support.
+            # Any other error is more important than an unload that the server does not support.
             return next((e for e in errors if not isinstance(e, UnsupportedError)), errors[0])
         notes = [note for each in self._collectors for note in each.cell().notes]
         if why in notes or not notes:
@@ -264,7 +265,7 @@ class Measurement:
         return limits.replace(total_s=min(limits.total_s, 30.0))
 
     def _choose_server(self, answer: CompletionResponse) -> None:
-        """Measure the server that answered, with the model that answered."""
+        """Use the server and the model that sent this answer for all further requests."""
         if isinstance(self._provider, LocalProvider):
             limits = self._limits_left()
             found = self._provider.providers(timeout=limits, cancel=self._token)
@@ -345,7 +346,7 @@ class Measurement:
             for _ in requests:
                 ended.append(work.take(_wait))
         except BaseException:
-            self._token.cancel()  # the threads end at once, and so does the measurement
+            self._token.cancel()  # the threads and the measurement end immediately
             raise
         finally:
             work.stop()

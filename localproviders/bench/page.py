@@ -1,4 +1,4 @@
-"""Results as one page of HTML, with charts, and without scripts or files from elsewhere."""
+"""Results as one page of HTML with charts. The page needs no script and no other file."""
 
 from __future__ import annotations
 
@@ -60,15 +60,15 @@ def to_page(results: Results, before: Optional[Results] = None) -> str:
     """Return results as one page of HTML.
 
     The page has the most important figures, a chart of the time to the first token against the
-    length of the prompt, a chart of the tokens per second against the number of requests at once,
-    and tables with the same numbers. The charts are inline SVG and show the spread of the rounds.
-    The page is light or dark as the browser prefers, and contains no script and no address of
-    another file. All texts from servers are escaped.
+    length of the prompt, a chart of the tokens per second against the number of simultaneous
+    requests, and tables with the same numbers. The charts are inline SVG and show the spread of the
+    rounds. The page is light or dark as the browser prefers, and contains no script and no address
+    of another file. All texts from servers are escaped.
 
     Args:
         results: The results.
-        before: Older results to compare with. The charts then also have the older lines, and the
-            page has a table of the changes.
+        before: Older results to compare with. The charts then also have lines for the older
+            results, and the page has a table of the changes.
     """
     environment = results.environment
     model = environment.model or "Unknown model"
@@ -116,7 +116,7 @@ def _key_figures(results: Results) -> Iterator[Tuple[str, str, str, str]]:
     for cell in results.of_kind("load"):
         if "load_s" in cell.figures:
             value, _, unit = duration(cell.figures["load_s"].median).partition(" ")
-            yield "Load the model", value, unit, "from the disk, or the cache of the system"
+            yield "Load the model", value, unit, "from the disk or the operating system's cache"
     prompts = [cell for cell in results.of_kind("prompt") if cell.figures]
     for cell in prompts[:1]:
         if "first_token_s" in cell.figures:
@@ -130,7 +130,7 @@ def _key_figures(results: Results) -> Iterator[Tuple[str, str, str, str]]:
     if groups:
         best = max(groups, key=lambda cell: cell.figures["total_tokens_per_s"].median)
         value = number(best.figures["total_tokens_per_s"].median)
-        context = f"{best.size} at once, with the time for the prompts"
+        context = f"{best.size} at once, including the time to read the prompts"
         yield "All requests together", value, "tokens/s", context
 
 
@@ -185,9 +185,9 @@ def _groups(results: Results, before: Optional[Results]) -> Iterator[str]:
     each = _points(cells, "generation_tokens_per_s")
     old = _points(before.of_kind("at_once"), "total_tokens_per_s") if before else []
     yield "<section>"
-    yield "<h2>Several requests at once</h2>"
-    yield '<p class="hint">Requests at the same time share the machine. The'
-    yield "figure for all together includes the time for reading the prompts.</p>"
+    yield "<h2>Several requests at the same time</h2>"
+    yield '<p class="hint">Simultaneous requests share the machine. The figure for'
+    yield "all requests together includes the time for reading the prompts.</p>"
     series = [Series("all, before", "old", old)] if old else []
     series += [Series("each request", "two", each)] if each else []
     series += [Series("all together", "one", total)] if total else []
@@ -195,9 +195,9 @@ def _groups(results: Results, before: Optional[Results]) -> Iterator[str]:
         yield draw(
             Chart(
                 name="total",
-                title="Tokens per second against the number of requests at once",
+                title="Tokens per second against the number of simultaneous requests",
                 description=_in_words(total, "{:g} at once: {} tokens per second"),
-                x_label="Requests at once",
+                x_label="Requests at the same time",
                 y_label="Tokens per second",
                 series=series,
                 is_doubling=True,

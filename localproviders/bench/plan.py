@@ -27,14 +27,14 @@ class Plan(Record):
         lengths: Prompt lengths in tokens. They are approximate: the results have the counts of the
             server. If the tuple is empty, no prompt length is measured.
         at_once: Numbers of requests that run at the same time. Each request has a prompt of the
-            first length, or of 128 tokens if there is none.
-        rounds: How often each of these measurements is repeated.
-        max_tokens: Most tokens of an answer.
+            smallest length in `lengths`, or of 128 tokens if `lengths` is empty.
+        rounds: How often each prompt length and each number of requests is measured.
+        max_tokens: Maximum number of tokens of an answer.
         loads: How often the model is unloaded and loaded again; 0 leaves it in memory.
 
-    The tuples `lengths` and `at_once` are sorted, without repetitions, and have at most 16 numbers.
-    The smallest and the largest numbers are 32 and 1,000,000 for a length, 1 and 64 for `at_once`,
-    1 and 100 for `rounds`, 2 and 4096 for `max_tokens`, and 0 and 20 for `loads`.
+    The plan sorts the tuples `lengths` and `at_once`, and removes repeated numbers. Each tuple may
+    have at most 16 numbers. The allowed numbers are 32 to 1,000,000 for a length, 1 to 64 for
+    `at_once`, 1 to 100 for `rounds`, 2 to 4096 for `max_tokens`, and 0 to 20 for `loads`.
 
     Raises:
         ConfigurationError: A number is not a whole number in its range, or nothing is measured.
@@ -60,13 +60,17 @@ class Plan(Record):
     def quick(cls) -> Plan:
         """Return a plan with two lengths, two numbers of requests, and two rounds.
 
-        It shows the order of magnitude. `compare` needs more rounds to call a change real.
+        Its results show the order of magnitude. `compare` needs more rounds to call a change
+        ``faster`` or ``slower``.
         """
         return cls(lengths=(128, 512), at_once=(1, 2), rounds=2, max_tokens=32, loads=1)
 
     @property
     def steps(self) -> int:
-        """Number of steps that `measure` reports: each load, and each cell of each round."""
+        """Number of steps that `measure` reports.
+
+        Each load is a step. In each round, each length and each number of requests is a step.
+        """
         return self.loads + (len(self.lengths) + len(self.at_once)) * self.rounds
 
     @property
@@ -82,7 +86,9 @@ def _checked_tuple(name: str, values: Any) -> Tuple[int, ...]:
     for value in found:
         _check(name, value)
     if len(found) > _MOST_CELLS:
-        raise ConfigurationError(f"{name} has {len(found)} numbers, and may have {_MOST_CELLS}")
+        raise ConfigurationError(
+            f"{name} has {len(found)} numbers, and may have at most {_MOST_CELLS}"
+        )
     return tuple(sorted(set(found)))
 
 

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG. Their colours are classes of the page's style sheet."""
+"""Line charts as inline SVG. Their colours are CSS classes in the style sheet of the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
 from localproviders.bench.results import Figure
 from localproviders.bench.wording import number
 
-# The drawing is as wide as a phone, so that its text has the size of the page's text there.
+# The drawing is as wide as the screen of a phone. So the text in a chart is not enlarged or reduced
+# on a phone.
 _WIDTH, _HEIGHT = 360, 240
 _LEFT, _TOP, _BOTTOM = 40, 30, 200
 # Right end of the axis without names of lines, and with names to the right of it.
@@ -20,10 +21,11 @@ _INSET = 14
 _NAME_GAP = 14
 # Smallest distance of two labels of the horizontal axis.
 _LABEL_GAP = 26
-# Space above the highest value, as a share of the axis: labels stand there.
+# The vertical axis reaches at least to this multiple of the highest value, to leave space for
+# labels.
 _HEADROOM = 1.12
 _MOST_TICKS = 5
-# Relative error of a computed step of an axis that is ignored.
+# Relative rounding error that is ignored when the steps of an axis are computed.
 _ROUNDING = 1e-9
 # Height of a label, and width of one of its characters.
 _LABEL_HEIGHT, _CHARACTER = 13, 6.6
@@ -60,7 +62,8 @@ class Chart(NamedTuple):
         x_label: Label of the horizontal axis, with its unit.
         y_label: Label of the vertical axis, with its unit.
         series: The lines.
-        is_doubling: Whether the horizontal axis is logarithmic.
+        is_doubling: Whether the horizontal axis is logarithmic, with equal distances for each
+            doubling.
     """
 
     name: str
@@ -162,7 +165,7 @@ def _lines(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
 def _values(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
     """Yield the medians as labels, to the left of the points and above a rising line.
 
-    A label that would cover the label of a larger size is left out.
+    A label that would cover the label of a point further to the right is left out.
     """
     placed: List[Tuple[float, float, float]] = []
     for x, figure in reversed(series.points) if series.has_values else ():
@@ -179,7 +182,7 @@ def _values(series: Series, place_x: _Place, place_y: _Place) -> Iterator[str]:
 
 
 def _names(series: Sequence[Series], place_y: _Place, right: float) -> Iterator[str]:
-    """Yield the names of the lines, each beside its last point, but not above each other."""
+    """Yield the names of the lines, each beside the last point of its line, without overlaps."""
     named = sorted((each for each in series if each.name), key=lambda each: -each.last)
     lowest = float(_TOP - _NAME_GAP)
     for index, each in enumerate(named):

@@ -23,7 +23,7 @@ class Scale(NamedTuple):
     """The relation between the number of random words and the tokens of a prompt.
 
     Attributes:
-        base: Tokens of a prompt without random words: of the chat template and the task.
+        base: Tokens of a prompt without random words, from the chat template and the task.
         per_word: Tokens for each word.
     """
 
@@ -38,7 +38,7 @@ class Scale(NamedTuple):
 def scale_of(
     few: int, few_tokens: Optional[int], many: int, many_tokens: Optional[int]
 ) -> Optional[Scale]:
-    """Return the scale that two prompts show; None if the server did not count their tokens.
+    """Return the scale that two prompts show; None if the server's counts are missing or wrong.
 
     Args:
         few: Number of words of the shorter prompt.
@@ -55,12 +55,12 @@ def scale_of(
 class Prompts:
     """A source of prompts, all of them different.
 
-    Servers keep the beginnings of earlier prompts in a cache, some of them also on disk or between
-    programs. So each prompt begins with a random number, and its words are in a random order.
+    Servers keep the beginnings of earlier prompts in a cache. Some servers keep this cache on disk,
+    or use it for all clients. So each prompt begins with a random number, and its words are in a
+    random order.
 
     Args:
-        seed: Number from which the words are chosen, for tests. None is a different sequence in
-            each run.
+        seed: Seed of the random numbers, for tests. None means different prompts in each run.
     """
 
     def __init__(self, seed: Optional[int] = None) -> None:

@@ -1,4 +1,8 @@
-"""The results of a measurement: the environment, and one cell for each size that was measured."""
+"""The results of a measurement: the environment, and the cells with the figures.
+
+There is a cell for each prompt length, for each number of simultaneous requests, and for loading
+the model.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from localproviders._redact import each_on_one_line
 from localproviders._signatures import Self
 
 #: The kinds of cells, in the order of the tables: loading the model, a prompt of some length, and
-#: several requests at once.
+#: several requests at the same time.
 KINDS = ("load", "prompt", "at_once")
 
 #: The names of the figures, in the order of the tables. True marks a figure that is better if it is
@@ -99,27 +103,31 @@ def _load_figures(data: Any) -> Dict[str, Figure]:
 
 @record
 class Cell(Record):
-    """The figures for one size. A figure that could not be measured is missing.
+    """The figures for a prompt length, for a number of simultaneous requests, or for loading.
+
+    A figure that could not be measured is missing.
 
     Attributes:
         kind: ``load``, ``prompt`` or ``at_once``.
-        size: The planned prompt length in tokens, or the number of requests at once; 0 for
-            ``load``.
+        size: The planned prompt length in tokens, or the number of requests that run at the same
+            time; 0 for ``load``.
         figures: The figures by their names: ``load_s``, ``first_token_s``, ``prompt_tokens_per_s``,
-            ``generation_tokens_per_s``, and ``total_tokens_per_s`` for all requests that ran at
-            once together.
+            ``generation_tokens_per_s`` and ``total_tokens_per_s``. The last figure is the speed of
+            all simultaneous requests together.
         prompt_tokens: Median number of tokens of the prompts, by the server's count; None if the
             server sent no count.
         completion_tokens: Median number of tokens of the answers, by the server's count, or None.
-        cached_tokens: Most tokens of a prompt that the server found in its cache, or None if the
-            server sent no such number. Cached tokens do not count for ``prompt_tokens_per_s``.
-        clock: ``server`` if the server measured the durations of both speeds. ``client`` if this
-            package measured them; the speed of the prompt then includes the first token. None if
-            there are no speeds. The time to the first token is always measured by this package.
+        cached_tokens: The highest number of tokens of a prompt that the server found in its cache,
+            or None if the server reported no such tokens. Cached tokens do not count for
+            ``prompt_tokens_per_s``.
+        clock: ``server`` if the server measured the durations for all speeds. ``client`` if this
+            package measured some of them; such a speed of a prompt includes the time of the first
+            token. None if there are no speeds. This package always measures the time to the first
+            token.
         notes: Reasons for missing figures and other remarks, each on one line.
 
     Raises:
-        ValueError: A value is not of its type, or a kind or the name of a figure is unknown.
+        ValueError: A value has the wrong type, or a kind or the name of a figure is unknown.
     """
 
     kind: str
@@ -168,19 +176,19 @@ class Environment(Record):
         python: Version of Python.
         package: Version of this package.
         server: Name of the server's program, such as ``Ollama``, or of its kind.
-        server_version: Version of the server, in its own words.
+        server_version: Version of the server, as the server reports it.
         is_local: Whether the server is on this machine. If not, the facts about this machine say
             nothing about the server.
         model: Name of the model.
         digest: Digest of the model.
         architecture: Architecture of the model, such as ``llama``.
-        parameter_size: Number of parameters in the server's words, such as ``8.0B``.
+        parameter_size: Number of parameters as the server reports it, such as ``8.0B``.
         quantization: Quantization of the model, such as ``Q4_K_M``.
         size_bytes: Size of the model's files.
         context_length: Context window of the loaded model, in tokens.
-        vram_bytes: Memory of the model that is on a graphics card.
+        vram_bytes: Number of bytes of the model that are in the memory of a graphics card.
         rounds: Number of planned rounds.
-        max_tokens: Most tokens of an answer.
+        max_tokens: Maximum number of tokens of an answer.
     """
 
     measured_at: Optional[str] = None

@@ -15,7 +15,7 @@ _NO_TEXT = "an answer had no text, so its time to the first token is missing"
 _ENDED_EARLY = "the model ended an answer early, so the speed of the answers is less certain"
 _CACHED = (
     "the server had a part of the prompts in its cache: the beginning that all of them share;"
-    " the speed of the prompt does not count it, but the time to the first token is shorter"
+    " the speed of the prompt does not count this part, but the time to the first token is shorter"
 )
 _SENT_AGAIN = (
     "a request was sent again, because the server was busy or had closed a connection; the times"
@@ -23,9 +23,9 @@ _SENT_AGAIN = (
 )
 # An answer with fewer tokens than this share of the planned ones has ended early.
 _SHORT = 0.5
-# A cached part of a prompt is remarked on if it is at least this share.
+# A note mentions the cached part of a prompt if it is more than this share of the prompt.
 _CACHED_SHARE = 0.1
-# After so many failed rounds in a row, a cell is not tried again.
+# After this number of failed rounds in a row, a cell is not tried again.
 _MOST_FAILURES = 2
 _LONGEST_NOTE = 200
 
@@ -43,9 +43,9 @@ class Sample(NamedTuple):
 
     Attributes:
         figures: The figures by the names in `METRICS`.
-        prompt_tokens: Median of the prompts' tokens, by the server's count, or None.
-        completion_tokens: Median of the answers' tokens, or None.
-        cached_tokens: Most cached tokens of a prompt, or None.
+        prompt_tokens: Median number of tokens of the prompts, by the server's count, or None.
+        completion_tokens: Median number of tokens of the answers, by the server's count, or None.
+        cached_tokens: Highest number of cached tokens of a prompt, or None.
         clock: ``server`` or ``client``, as in `Cell`; None if there are no speeds.
         notes: Remarks about this round.
     """
@@ -64,10 +64,10 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     Args:
         timed: The responses of the round. Each figure is the median over the responses that have
             this figure.
-        max_tokens: Most tokens of an answer, as requested.
-        is_group: Whether the requests ran at once. Then ``total_tokens_per_s`` is the number of
-            all tokens of their answers, divided by the time from the start of the first request to
-            the end of the last one.
+        max_tokens: The requested maximum number of tokens of an answer.
+        is_group: Whether the requests ran at the same time. ``total_tokens_per_s`` is then the
+            number of tokens of all answers, divided by the time from the start of the first request
+            to the end of the last one.
     """
     responses = [each.response for each in timed]
     single = [_figures(response) for response in responses]
@@ -75,7 +75,8 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
     figures = {name: median(each[name] for each in single if name in each) for name in names}
     answers = _counts(response.usage.completion_tokens for response in responses)
     if is_group:
-        # The prompts of a group compete with its answers, so this speed says little.
+        # While one request of a group reads its prompt, others write their answers on the same
+        # machine, so this speed says little.
         figures.pop("prompt_tokens_per_s", None)
     if is_group and answers is not None:
         elapsed_s = max(each.ended for each in timed) - min(each.started for each in timed)
@@ -92,7 +93,7 @@ def sample_of(timed: Sequence[Timed], max_tokens: int, *, is_group: bool = False
 
 
 def _figures(response: CompletionResponse) -> Dict[str, float]:
-    """Return the figures of one response, as far as the server's numbers allow."""
+    """Return the figures of one response that can be computed from the server's numbers."""
     usage, ours, theirs = response.usage, response.timings, response.server_timings
     figures = {}
     first_s = ours.first_token_s

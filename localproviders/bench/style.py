@@ -1,6 +1,6 @@
-"""The style sheet of the page: light and dark colours, a layout for phones and for wide windows."""
+"""The style sheet of the page: light and dark colours, and layouts for phones and wide screens."""
 
-#: All colours have a contrast of at least 4.5 to the background on which text has them.
+#: Each colour of text has a contrast of at least 4.5 to the background of the text.
 STYLE = """
 :root { color-scheme: light dark;
   --paper: #fbfbf9; --card: #ffffff; --ink: #1c2127; --soft: #586069; --line: #e2e3df;

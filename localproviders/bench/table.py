@@ -20,7 +20,8 @@ from localproviders.bench.wording import (
 
 _WIDTH = 80
 
-# The columns of each table after the first one: the name of a figure, and its heading.
+# For each table: the heading of the first column, and then the name of a figure and a heading for
+# each further column.
 _Columns = Sequence[Tuple[str, str]]
 _COLUMNS = {
     "prompt": (
@@ -51,7 +52,9 @@ _UNITS = {
 
 
 def to_table(results: Results) -> str:
-    """Return results as plain text with lines of at most 80 characters, without an end of line.
+    """Return results as plain text with lines of at most 80 characters.
+
+    The text has no line feed at its end.
 
     Each figure is the median of all rounds. The lowest and the highest value are in parentheses.
     The notes of the cells, and remarks about the method, follow the tables.
@@ -77,8 +80,8 @@ def to_table(results: Results) -> str:
 def comparison_table(comparison: Comparison) -> str:
     """Return a comparison as plain text with lines of at most 80 characters.
 
-    The last column says ``faster`` or ``slower`` only where the spreads of the two results do not
-    overlap (`Change.is_clear`).
+    The last column says ``faster`` or ``slower`` only for clear changes (`Change.is_clear`): the
+    spreads of the two results do not overlap, and there are enough rounds.
     """
     lines = [f"{'':37}{'before':>10}{'now':>10}{'ratio':>9}"]
     for change in comparison.changes:

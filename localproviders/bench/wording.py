@@ -9,8 +9,8 @@ from localproviders.bench.comparison import title_of
 from localproviders.bench.results import KINDS, Cell, Environment, Figure, Results
 
 _LONGEST_NAME = 60
-# Pairs: a smallest number, and the digits after the point for numbers from this one on. The
-# smallest numbers are those at which rounding adds a digit.
+# Pairs of a lower bound, and the digits after the point for numbers of at least this bound. The
+# bounds are the numbers that are rounded up to 100, 10 and 1.
 _DIGITS = ((99.95, 0), (9.995, 1), (0.9995, 2))
 
 
@@ -74,7 +74,7 @@ def size_of(number_of_bytes: Optional[int], of: str = "") -> Optional[str]:
 
 
 def notes_of(results: Results) -> Iterator[str]:
-    """Yield each note of the cells once, after the titles of its cells."""
+    """Yield each note of the cells once; the titles of the cells with this note precede it."""
     cells: Dict[str, List[Cell]] = {}
     for cell in results.cells:
         for note in cell.notes:
@@ -114,14 +114,14 @@ def rounds_of(results: Results) -> str:
 def remarks(results: Results) -> Iterator[str]:
     """Yield the sentences about the method that hold for all figures of these results."""
     if results.environment.is_local is False:
-        yield "The server is on another machine, and the machine named here is the client."
+        yield "The server is on another machine; the machine in these results is the client."
     clocks = {cell.clock for cell in results.cells} - {None}
     if "server" in clocks:
-        yield "Speeds are by the token counts and the clock of the server."
+        yield "Speeds are computed from the token counts and the clock of the server."
     if "client" in clocks:
-        which = "Some of them" if len(clocks) > 1 else "Speeds"
+        which = "Some speeds" if len(clocks) > 1 else "Speeds"
         yield (
-            f"{which} are by the token counts of the server and the clock of this machine,"
-            " so the speed of the prompt includes the first token."
+            f"{which} are computed from the token counts of the server and the clock of this"
+            " machine, so the speed of the prompt includes the first token."
         )
-    yield "The time to the first token is measured here, from the start of the request."
+    yield "The time to the first token is measured by the client, from the start of the request."

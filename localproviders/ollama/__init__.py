@@ -1,7 +1,7 @@
 """Ollama, through its native API.
 
 `OllamaProvider` is the class to use; its method `show` returns `ModelDetails`. The module
-`localproviders.ollama.names` reads and compares names of models.
+`localproviders.ollama.names` reads and compares model names.
 """
 
 from localproviders.ollama.names import ModelDetails

@@ -36,7 +36,8 @@ class Catalog:
 
     Args:
         runner: Runner of the calls.
-        listed: The known digests of the models. Each model list that is read updates them.
+        listed: The cached digests of the models. Each model list that this class reads updates
+            them.
     """
 
     def __init__(self, runner: CallRunner, listed: ListedModels) -> None:
@@ -91,13 +92,13 @@ class Catalog:
     def details(
         self, model: str, call: Call, *, verbose: bool = False, with_memory: bool = False
     ) -> ModelDetails:
-        """Return the facts about one model, from its details and from the model list.
+        """Return the facts about one model, from ``/api/show`` and from the model list.
 
         Args:
             model: Name of the model.
             call: The call within which the requests are sent.
-            verbose: Whether the metadata include the long lists.
-            with_memory: Whether the list of loaded models is read, too.
+            verbose: Whether the metadata includes the long lists, such as the tokens.
+            with_memory: Whether to read the list of loaded models as well.
         """
         body = encode(show_payload(model, verbose))
         data = self._transport.json("POST", "/api/show", call=call, body=body, large=verbose)
@@ -111,8 +112,8 @@ class Catalog:
     def info_after(self, model: str, call: Call) -> ModelInfo:
         """Return the facts about a model at the end of a long call.
 
-        The requests may use the total limit of a listing, or the remaining time of the call if
-        that is less.
+        The requests for these facts may together take as long as `list_models` may, but no
+        longer than the remaining time of the call.
         """
         nested = Call(call.listing_limits(), call.token)
         try:
@@ -121,7 +122,10 @@ class Catalog:
             nested.finish()
 
     def _find_loaded(self, name: str, call: Call) -> Optional[LoadedModel]:
-        """Return a model in memory; None also if the list of loaded models cannot be read."""
+        """Return the loaded model of this name.
+
+        None means that it is not loaded, or that the list of loaded models cannot be read.
+        """
         try:
             data = self._transport.json("GET", "/api/ps", call=call)
             loaded = parse_loaded(data, self._provider, call.look)

@@ -12,8 +12,8 @@ from localproviders.kinds import Look, ProviderKind
 from localproviders.secret import Unseen
 
 _PORT = 11434
-# Paths of the API and of OpenAI's dialect. Users copy addresses that end with these paths from
-# examples.
+# First path segments of Ollama's own API and of its OpenAI-compatible API. Users copy addresses
+# that end with these segments from examples.
 _API_ROOTS = ("api", "v1")
 
 KIND = ProviderKind(
@@ -37,9 +37,9 @@ KIND = ProviderKind(
 
 _GREETING = "Ollama is running"
 
-# Other programs have Ollama's API, too. These are their greetings: paths, and the keys of the JSON
-# there. It is not certain what these programs send at the path of Ollama's greeting
-# (docs/reference/discovery.md).
+# Some other programs also implement Ollama's API. Such a program is recognised by a path of its
+# own, and by keys of the JSON object that it returns there. It is not certain what these programs
+# return for ``GET /``, where Ollama sends its greeting (docs/reference/discovery.md).
 _OTHER_GREETINGS: Mapping[str, Tuple[str, ...]] = {
     "/api/extra/version": ("result", "version"),
     "/api/v1/health": ("status", "model_loaded"),
@@ -57,7 +57,7 @@ def recognise(look: Look) -> Optional[object]:
 
 
 def _is_other(look: Look) -> bool:
-    """Return whether the server also sends the greeting of another program."""
+    """Return whether the server is another program that implements Ollama's API."""
     return any(
         all(key in look.ask(path).json for key in keys) for path, keys in _OTHER_GREETINGS.items()
     )
@@ -71,7 +71,7 @@ def find_endpoint(given: CellType) -> Tuple[Endpoint, str]:
     """Return the address of the server, and the source of this address.
 
     Args:
-        given: The sealed address. If the address is None, ``OLLAMA_HOST`` is read.
+        given: The address in a `Sealed` cell. If the address is None, ``OLLAMA_HOST`` is read.
 
     Raises:
         ConfigurationError: The address is invalid.

@@ -1,4 +1,4 @@
-"""The list of installed models, as a call reads it before it sends a prompt."""
+"""Checks of a model against the server's model list, before a call sends a prompt to it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from localproviders.ollama.wire.responses import Listed, parse_listed
 from localproviders.settings import Settings
 from localproviders.types.inputs import hex_digest
 
-# Seconds for which a list counts as known, so that most calls need no request for it. A cloud model
-# can only replace a local model if its name is pulled, created, or used as the destination of a
-# copy. Every response is checked as well.
+# Seconds for which a model list is used again, so that most calls do not have to request it. In
+# this time, a cloud model can replace a local model only if a user pulls or creates a model of the
+# same name, or copies a model to this name. The response to each prompt is checked as well.
 _KNOWN_S = 60.0
 
 
 @lru_cache(maxsize=4096)
 def _key(name: str) -> str:
-    """Return the same text for all names of a model."""
+    """Return a dictionary key that is the same for all spellings of a model's name."""
     return display_name(listed_name(name)).lower()
 
 
 class ListedModels:
-    """The hosts and the digests of the models in the list, each known for a minute.
+    """A cache of the server's model list, for a minute: the local models, and all digests.
 
-    The caches have no lock. They are replaced as a whole, or by operations that are atomic.
+    The cache has no lock. Its parts are replaced as a whole, or changed by atomic operations.
 
     Args:
         settings: The provider's settings.
@@ -66,7 +66,7 @@ class ListedModels:
             self._find(model, self._read(call))
 
     def check_digest(self, model: str, expected: str, call: Call) -> None:
-        """Read the list again, and check that the digest of a model begins with these digits.
+        """Read the list again, and check that the digest of a model begins with `expected`.
 
         Raises:
             WrongModelError: The model has another digest.
@@ -91,6 +91,7 @@ class ListedModels:
         """Remember the digests in a complete list.
 
         If the list has several digests for one name, it does not show which model would answer.
+        The digest of this name is then unknown.
         """
         found: Dict[str, Optional[str]] = {}
         for name, word in models:
@@ -99,7 +100,7 @@ class ListedModels:
         self._digests = (time.monotonic() + _KNOWN_S, found)
 
     def digest_of(self, model: str) -> Optional[str]:
-        """Return the digest of a model; None if no list of the last minute has it."""
+        """Return the digest of a model; None if no list read in the last minute has it."""
         until, digests = self._digests
         return digests.get(_key(model)) if until > time.monotonic() else None
 
@@ -109,13 +110,16 @@ class ListedModels:
         self._digests = (0.0, {})
 
     def _read(self, call: Call) -> List[Listed]:
-        """Read the list, and remember its digests, except those of the stubs of cloud models."""
+        """Read the list, and remember its digests.
+
+        Digests of stubs are left out. A stub is the small entry of a cloud model in the list.
+        """
         listed = parse_listed(self._transport.json("GET", "/api/tags", call=call))
         self.learn((each.name, each.digest if each.host is None else None) for each in listed)
         return listed
 
     def _find(self, model: str, listed: List[Listed]) -> List[Listed]:
-        """Return the entries of a model, usually one, and remember that they are local.
+        """Return the list's entries of a model, usually one; remember that `locality` allows it.
 
         Raises:
             ModelNotFoundError: The list has no such model.
@@ -135,7 +139,9 @@ class ListedModels:
             raise refuse_cloud(model, None, self._settings.locality)
 
     def refuse_host(self, model: str, host: Optional[str]) -> None:
-        """Check that the policy allows the host that runs a model; None is the server itself.
+        """Check that the policy allows the host that runs a model.
+
+        A `host` of None means that the server itself runs the model.
 
         Raises:
             LocalityError: The policy does not allow the host.

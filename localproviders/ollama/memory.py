@@ -72,9 +72,10 @@ class _Load:
     Attributes:
         window: Requested context window; None means the server's default window.
         sent: The window in the request to the server, while `is_requested` is true.
-        is_requested: Whether the server has received the request and has not answered yet.
-        others: The windows that other loads of the same provider requested, if the server may
-            have answered these loads after this one. Windows equal to `window` are left out.
+        is_requested: Whether the request is about to be sent, or was sent and has no response yet.
+        others: The windows that other loads of the same model by this provider requested, if the
+            server may have answered these loads after this one. Windows equal to `window` are
+            left out.
         was_unloaded: Whether the same provider unloaded the model meanwhile.
     """
 
@@ -125,9 +126,9 @@ class Memory:
         self._cold_loads = cold_loads
         self._check_locality = check_locality
         #: Context windows that callers passed to `load`, by model, each with the number of the
-        #: list that confirmed it. None means that the caller passed no window.
+        #: list of loaded models that confirmed it. None means that the caller passed no window.
         self._requested_windows: Dict[ModelName, Tuple[int, Optional[int]]] = {}
-        #: Numbers of the lists of loaded models that were read. `next` is atomic.
+        #: Counter that numbers the readings of the list of loaded models. `next` is atomic.
         self._numbers = itertools.count(1)
         #: The loads that run now, by process id and model. A forked child inherits the entries
         #: but not the threads that would remove them. With the process id in the key, the child
@@ -178,11 +179,14 @@ class Memory:
     # --- blocks of `keep_loaded` --------------------------------------------------------------
 
     def block_key(self, model: str) -> str:
-        """Return the same text for all names of a model."""
+        """Return a dictionary key that is the same for all spellings of a model's name."""
         return listed_name(model).lower()
 
     def load_for_block(self, block: Block, model: str, options: Mapping[str, Any]) -> LoadedModel:
-        """Load a model, and store the state that it had in memory before."""
+        """Load a model for a `keep_loaded` block.
+
+        Store in the block how the model was loaded before, and how it is loaded now.
+        """
         requested, timer = self.requested_window(model), options["keep_alive"]
 
         def on_found(found: Optional[LoadedModel]) -> None:
@@ -228,10 +232,10 @@ class Memory:
     # --- within another call ----------------------------------------------------------------
 
     def release(self, model: str, call: Call) -> None:
-        """Request that a model is unloaded before it is deleted; do not wait for the end.
+        """Ask the server to unload a model that will be deleted; do not wait until it is unloaded.
 
-        Nothing is sent if the server lists the model's files in memory under another name: that
-        model stays.
+        If the server lists the loaded files under another model's name only, no unload is
+        requested: the other model stays loaded.
         """
         self._set_requested_window(model, None, next(self._numbers))
         if _find_by_name(listed_name(model), self._read_loaded(call)) is not None:
@@ -260,7 +264,7 @@ class Memory:
 
         A dictionary and lists are used instead of a lock, which would stay locked in the child
         of a fork. Their operations are atomic. Empty lists stay in the dictionary, because another
-        thread may just be adding to one.
+        thread may be about to add to one.
         """
         load = _Load(window)
         running = self._running.setdefault((os.getpid(), _key(model)), [])
@@ -287,9 +291,10 @@ class Memory:
         memory = MemoryCheck(check_memory, self._settings.endpoint, is_needed=found is None)
         memory.before(partial(self._size_of, model, call))
         ours = self.requested_window(model) or (found and self.requested_window(found.name))
-        # If another program has loaded the model with the same window, the window may slide. The
-        # server does not report this. So the model counts as loaded only if this provider has
-        # requested the same window; otherwise a request is sent.
+        # If another program has loaded the model with the same window, the window may slide: when
+        # it is full, the server drops the beginning of the text. The server does not report
+        # whether a window slides. So a model counts as loaded with the requested window only if
+        # this provider has requested the same window before; otherwise a request is sent.
         is_loaded = found is not None and (window is None or window == found.context_length == ours)
         # A request without the allocated window makes the server reload the model with its
         # default window (docs/reference/ollama.md, "Options").
@@ -327,11 +332,12 @@ class Memory:
         return next((info.size_bytes for info in listed if same_model(info.name, name)), None)
 
     def _announce(self, model: str, load: _Load, window: Optional[int]) -> None:
-        """Register a load and the other loads of its model with each other, before its request.
+        """Let a load and the other loads of its model know each other's windows.
 
-        Each load is marked before the marks of other loads are read. So at least one of two
-        simultaneous loads sees the other load. The server decides which of two requests comes
-        first, so each load remembers the window of the other load.
+        This is called just before the request of the load. A load sets its own `is_requested`
+        before it reads this attribute of other loads. So at least one of two simultaneous loads
+        sees the other load. The server decides which of their requests comes first, so each load
+        remembers the window of the other load.
         """
         load.sent, load.is_requested = window, True
         for other in self._other_loads(model, load):
@@ -395,7 +401,7 @@ class Memory:
         if window in (None, got):
             return loaded
         if got is not None and load.may_be_replaced_by(got):
-            raise _replaced(load, f"and its window is {got} tokens now")
+            raise _replaced(load, f"and the model's window is {got} tokens now")
         fact = "did not report the allocated size" if got is None else f"allocated {got}"
         warning = f"requested a context window of {window} tokens, but the server {fact}"
         return loaded.replace(warnings=(*loaded.warnings, warning))
@@ -454,7 +460,7 @@ class Memory:
             sleep(call, next(waits))
 
     def _check_name(self, model: str, call: Call) -> None:
-        """Check that the server lists a model. The model is known not to be in memory.
+        """Check that the server lists a model that is not in memory as installed.
 
         Raises:
             ModelNotFoundError: The server does not list the model.
@@ -502,7 +508,7 @@ class Memory:
         try:
             data = self._transport.json("POST", "/api/show", call=call, body=body)
         except (ModelError, ServerError):
-            # This model was deleted or cannot be read. Its files are unknown, so it counts as a
+            # The model was deleted or cannot be read. Its files are unknown, so it counts as a
             # model that shares no files with another one.
             return frozenset()
         return parse_files(data)
@@ -559,7 +565,7 @@ def _check_load_arguments(context_length: Any, keep_alive: Any) -> None:
     if keep_alive is not None and not (is_number and keep_alive >= 1):
         raise ConfigurationError(
             f"keep_alive is {keep_alive!r}; it must be a number of seconds, at least 1",
-            hint="write seconds or '10m', or math.inf to keep the model for ever; unload() removes "
+            hint="pass seconds or '10m', or math.inf to keep the model for ever; unload() removes "
             "it from memory",
         )
 

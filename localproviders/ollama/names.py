@@ -146,8 +146,8 @@ def valid_name(name: str) -> bool:
 def similar_name(name: str, listed: Iterable[str]) -> Optional[str]:
     """Return the listed model whose name is most similar; None if no name is similar.
 
-    The result has no ``:latest``. A name without a tag is also similar to the same name with
-    another tag: ``llama3`` to ``llama3:8b``.
+    The result has no ``:latest``. A name without a tag is also similar to the same name with any
+    tag, for example ``llama3`` to ``llama3:8b``.
     """
     forms: Dict[str, str] = {}
     for full in listed:
@@ -182,7 +182,7 @@ class ModelDetails(Record):
             of ``stop``, and of every setting that occurs more than once, is a list.
         messages: Messages with which each of its conversations begins.
         modelfile: Modelfile from which the model could be created again. It contains paths of
-            the server.
+            files on the server's machine.
         metadata: Metadata of the model's file, such as ``general.architecture``. Long lists, such
             as the tokens, are None unless `show` was called with ``verbose=True``.
         projector: Metadata of its vision projector.
@@ -238,7 +238,7 @@ def check_served(model: str, served: str) -> None:
 def _is_same_model(requested: str, served: str) -> bool:
     """Return whether the response comes from the requested model.
 
-    A response from the cloud has the name of the model without its suffix.
+    A response from the cloud names the model without the suffix ``:cloud`` or ``-cloud``.
     """
     # Described in docs/reference/ollama.md, "Cloud models".
     return same_model(requested, served) or same_model(split_source(requested)[0], served)

@@ -324,7 +324,7 @@ class OllamaProvider(HTTPProvider):
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
-        """Return the models in memory, the model with the longest remaining time first.
+        """Return the models in memory, the model that will be unloaded last first.
 
         A model that is still loading is included. Cloud models are never included.
 
@@ -357,22 +357,24 @@ class OllamaProvider(HTTPProvider):
 
         This method first reads the list of loaded models. A model that is already loaded is
         loaded again only if `context_length` differs from its window, or if `context_length`
-        is given and another program has loaded the model with a sliding window. If the model
-        is not loaded again and `keep_alive` is set, a request restarts its keep-alive timer.
+        is given and another program has loaded the model with a sliding window. (When a sliding
+        window is full, the server drops the beginning of the text.) If the model is not loaded
+        again and `keep_alive` is set, a request restarts its keep-alive timer.
 
         If several models consist of the same files, the server loads the files once, under the
         name that was loaded first. `name` of the result is then that name, and `warnings` says so.
 
         Args:
             model: Name of the model, or its `ModelInfo` or `LoadedModel`.
-            context_length: Context window to allocate, in tokens. The server reduces it to the
-                length for which the model was trained; `warnings` then says so. It rounds the
-                window up to a multiple of 256. When the window is full, an answer ends with the
-                finish reason ``length``, and the server does not drop the beginning of the prompt.
+            context_length: Context window to allocate, in tokens. If it is longer than the
+                window for which the model was trained, the server reduces it to that window, and
+                `warnings` says so. The server rounds the window up to a multiple of 256. When the
+                window is full, an answer ends with the finish reason ``length``, and the server
+                does not drop the beginning of the prompt.
                 Later requests of this provider to the model contain this window unless they set
                 another one, because a request without a window makes the server reload the model
-                with its default window. The window is forgotten after `unload`, or when a `load`
-                without `context_length` has to load the model.
+                with its default window. This provider forgets the window after `unload`, or when
+                a `load` without `context_length` has to load the model.
             keep_alive: Seconds to keep the model after its last use. Infinity keeps it for
                 ever; None uses the server's default.
             check_memory: Whether to compare the free memory of this machine with the size of a
@@ -420,8 +422,8 @@ class OllamaProvider(HTTPProvider):
             cancel: Token with which another thread can cancel the call.
 
         Raises:
-            ModelNotFoundError: The model was deleted while it was loaded. The message says when it
-                leaves memory.
+            ModelNotFoundError: The server has no such model; or the model was deleted while it
+                was loaded. In the second case, the message says when it will leave memory.
             LimitError: A limit expired. If it is the total limit, the model may still be
                 loaded, because another client is using it.
             UnreachableError: No server answers.
@@ -455,13 +457,14 @@ class OllamaProvider(HTTPProvider):
         Args:
             model: Name in the registry, such as ``llama3.2`` or ``hf.co/owner/model:Q4_K_M``.
                 A cloud model is stored as a stub, an entry without weights.
-            on_progress: Function that is called with each report, about 16 times a second.
-                Fractions are per file, and can fall when the server repeats a part.
+            on_progress: Function that is called with each report, about 16 times a second. The
+                `fraction` of a report is that of one file, and can fall when the server repeats a
+                part of the file.
             insecure: True allows the server to use plain HTTP to its registry.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The call has no total limit unless `timeout` sets one. `idle_s` limits
                 the time without another byte. `load_s` limits the time in which the server
-                works without reports, such as checking a digest.
+                works without reports, for example while it checks a digest.
             cancel: Token with which another thread can cancel the call. The server keeps the
                 part of the model that it has downloaded.
 
@@ -498,8 +501,8 @@ class OllamaProvider(HTTPProvider):
 
         Args:
             model: Name with a namespace, such as ``me/model``; `copy` can add such a name.
-            on_progress: Function that is called with each report. Fractions are per file, and
-                can fall when the server repeats a part.
+            on_progress: Function that is called with each report. The `fraction` of a report is
+                that of one file, and can fall when the server repeats a part of the file.
             insecure: True allows the server to use plain HTTP to its registry.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. The call has no total limit unless `timeout` sets one. `idle_s` limits
@@ -823,4 +826,7 @@ class OllamaProvider(HTTPProvider):
 
 
 class _NoBatchRouteError(UnsupportedError):
-    """The server has no route for several texts at once. The caller never gets this error."""
+    """The server has no route for several texts in one request.
+
+    This error makes the embedding call use the older route. Users of the provider never get it.
+    """

@@ -74,7 +74,7 @@ class Transfers:
     Args:
         runner: Runner of the calls.
         catalog: Catalog that reads the details of the new model after a transfer.
-        memory: Memory that unloads a model before it is deleted.
+        memory: `Memory` object that unloads a model before it is deleted.
         forget: Function that clears the provider's cached facts about models.
     """
 
@@ -151,7 +151,7 @@ class Transfers:
             try:
                 self._transfer("create", body, on_progress, call, resumes=False)
             except ModelNotFoundError as error:
-                error.add_context(model=recipe.from_model)  # `model` is the name of the new one
+                error.add_context(model=recipe.from_model)  # `model` is the name of the new model
                 raise
             return self._catalog.info_after(model, call)
 
@@ -418,7 +418,7 @@ class Transfer:
 
 
 def _explain_stall(error: ProviderError) -> ProviderError:
-    """Return the error; if `idle_s` expired, an error that says what the user can do."""
+    """Return the error. If `idle_s` expired, return an error that says what the user can do."""
     error.__traceback__ = None
     if not isinstance(error, LimitError) or error.limit != "idle_s":
         return error

@@ -1,4 +1,4 @@
-"""Provider for OpenAI's own service, on the dialect of `openai_compatible`."""
+"""Provider for OpenAI's own service, a subclass of the provider in `openai_compatible`."""
 
 from localproviders.openai.provider import OpenAIProvider
 

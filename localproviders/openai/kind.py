@@ -14,6 +14,6 @@ KIND = ProviderKind(
     api_paths=("v1",),
     key_variables=("OPENAI_API_KEY",),
     key_hosts=("api.openai.com",),
-    # There is no fake of its own: the fake of the dialect is used.
-    keyless_hint="a server of this machine needs no key: name its address in your own file",
+    # This kind has no fake server of its own: tests use the one of `openai_compatible`.
+    keyless_hint="or use a server on this machine, which needs no key",
 )

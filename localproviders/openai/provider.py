@@ -18,12 +18,13 @@ _DEFAULT: Endpoint = parse_endpoint("https://api.openai.com/v1", default_port=44
 
 
 class OpenAIProvider(OpenAICompatibleProvider):
-    """OpenAI's own service, with the fields that the service has.
+    """OpenAI's own service.
 
-    A field that the service does not have, such as `top_k`, is an `UnsupportedError` before
-    anything is sent. Only the service knows which model accepts `temperature`, and which levels of
-    thinking it has. If it refuses such a field, the call raises an error; with ``strict=False`` the
-    field is left out, and the answer has a warning. The service returns no text of the thinking.
+    If a request has a field that the service does not support, such as `top_k`, the call raises
+    `UnsupportedError` before anything is sent. Only the service knows whether a model accepts
+    `temperature`, and which levels of thinking the model has. If the service refuses such a field,
+    the call raises an error. With ``strict=False``, the field is left out in both cases, and the
+    answer has a warning. The service does not return the text of the thinking.
 
     Args:
         base_url: Address with the path of the API. None means ``https://api.openai.com/v1``,
@@ -37,8 +38,8 @@ class OpenAIProvider(OpenAICompatibleProvider):
             `Limits` value. None means ``Limits()``.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
             None uses the value of ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not
-            set. The service needs ``any``. Otherwise each call is a `LocalityError` before its name
-            is looked up.
+            set. The service needs ``any``. With another locality, each call raises
+            `LocalityError` before the name of the service's host is looked up.
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
             ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,

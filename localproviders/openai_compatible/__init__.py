@@ -1,6 +1,7 @@
 """Provider for servers that speak OpenAI's dialect: llama.cpp, vLLM, cloud services and others.
 
-The provider for LM Studio is a subclass of this one.
+OpenAI's dialect is OpenAI's HTTP API for chats, completions and embeddings, in the variants that
+these servers have. The provider for LM Studio is a subclass of this one.
 """
 
 from localproviders.openai_compatible.provider import OpenAICompatibleProvider

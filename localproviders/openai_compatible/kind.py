@@ -59,13 +59,14 @@ _QUOTABLE = pattern(r"[a-z][a-z-]{0,29}")
 
 
 def get_service(given: CellType) -> KindService:
-    """Return the service with a name.
+    """Return the service of this name.
 
     Args:
-        given: The sealed name.
+        given: The name in a `Sealed` cell.
 
     Raises:
-        ConfigurationError: There is no such service. Only a name of letters and hyphens is quoted.
+        ConfigurationError: There is no such service. The message quotes the name only if it
+            consists of lower-case letters and hyphens.
     """
     known = {each.name: each for each in KIND.services}
     found = known.get(given.cell_contents)
@@ -74,20 +75,24 @@ def get_service(given: CellType) -> KindService:
     kind = kinds.find(given.cell_contents)
     if kind is not None and kind.is_service:
         raise ConfigurationError(
-            f"{kind.name!r} is a kind of its own",
-            hint=f"use {kind.provider.rpartition(':')[2]}(), or the text {kind.name}/MODEL",
+            f"{kind.name!r} has a provider class of its own",
+            hint=f"use {kind.provider.rpartition(':')[2]}(), or name the model as "
+            f"{kind.name}/MODEL",
         )
     near = did_you_mean(given.cell_contents, list(known))
     name = given.cell_contents if _QUOTABLE.fullmatch(given.cell_contents) else ""
     services = f"the services are {', '.join(known)}; " if known else ""
     raise ConfigurationError(
         f"there is no service {name!r}{near}" if name else f"there is no such service{near}",
-        hint=f"{services}write http://{name or 'NAME'} for a host",
+        hint=f"{services}to name a host, write http://{name or 'NAME'}",
     )
 
 
 def key_variables_at(endpoint: Endpoint) -> Tuple[str, ...]:
-    """Return the variables with the API key for an address; none if it belongs to no service."""
+    """Return the names of the environment variables that may contain the API key for an address.
+
+    The result is empty if the address belongs to no service.
+    """
     services = {
         parse_endpoint(each.address, default_port=443).origin: each for each in KIND.services
     }

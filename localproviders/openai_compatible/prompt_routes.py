@@ -1,6 +1,6 @@
-"""Routes that some servers have in addition to the dialect.
+"""Routes that some servers have in addition to those of OpenAI's dialect.
 
-They count tokens, render prompts, and return the tokens of a text.
+These routes count tokens, render prompts, and return the tokens of a text.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class Method(NamedTuple):
     """A way to count the tokens of a request.
 
     Attributes:
-        ask_count: Function that returns the count.
-        is_unfit: Whether the method cannot count this request. It might then report the count of a
-            part of the request.
+        ask_count: Function that asks the server for the number of tokens, and returns it.
+        is_unfit: Function that returns whether the method is unfit for a request: the server
+            might count only a part of the request, without an error.
     """
 
     ask_count: Callable[[Ask, CompletionRequest, str], int]
@@ -103,12 +103,13 @@ class PromptRoutes:
 
     Args:
         server: Transport to the address of these routes; None if the address is not known.
-        send: Function that returns the `Sending` of a request, for a model and a call. The routes
-            fill the same chat template as a chat, so their requests are also sent again if the
-            template refuses something.
+        send: Function that returns the `Sending` of a request, for a model and a call. A `Sending`
+            changes a request that the chat template refuses, and sends it again. The requests to
+            these routes need this as well, because the server fills the same chat template.
     """
 
-    #: The methods that count, by their descriptions. The first one that the server has is used.
+    #: The methods that count, by their descriptions. The first method that the server supports is
+    #: used.
     all_methods: Mapping[str, Method] = {**BY_TEMPLATE, **_BY_MESSAGES}
 
     def __init__(self, server: Optional[Transport], send: Callable[..., Sending]) -> None:
@@ -119,11 +120,11 @@ class PromptRoutes:
         self._labels: Dict[Tuple[str, str], LabelTokens] = {}
 
     def can_count(self, request: CompletionRequest) -> bool:
-        """Return whether it is worth asking the server to count this request."""
+        """Return whether the server may be able to count this request."""
         return not all(method.is_unfit(request) for method in self._methods.values())
 
     def count(self, request: CompletionRequest, model: str, call: Call) -> Optional[TokenCount]:
-        """Return the server's count; None if the server cannot count this request.
+        """Return the server's token count; None if the server cannot count this request.
 
         Raises:
             ServerBusyError: The server is busy.
@@ -149,7 +150,8 @@ class PromptRoutes:
     def label_tokens(self, labels: Sequence[str], model: str, call: Call) -> Optional[LabelTokens]:
         """Return the tokens of labels; None if the server is not a llama.cpp server.
 
-        The tokens are cached for each pair of a model and a first label.
+        A label, such as A or B, is the short form of one answer to a question. The tokens are
+        cached for each pair of a model and a first label.
 
         Raises:
             ServerBusyError: The server is busy.
@@ -179,7 +181,7 @@ class PromptRoutes:
         """Return the prompt that llama.cpp makes from a conversation.
 
         Raises:
-            UnsupportedError: The server has no route for this.
+            UnsupportedError: The server has no route that renders prompts.
             ProviderError: The server cannot be reached, or refused the request; or JSON cannot
                 express a value of the request; or a limit expired, or the call was cancelled.
         """
@@ -215,7 +217,7 @@ class PromptRoutes:
 def _no_template_route(reason: str) -> UnsupportedError:
     return UnsupportedError(
         f"render() is not possible: {reason}",
-        hint="use a llama.cpp server at an address that ends in /v1; for Ollama, OllamaProvider",
+        hint="use a llama.cpp server at an address that ends in /v1, or OllamaProvider for Ollama",
     )
 
 

@@ -94,8 +94,8 @@ _THINKING_HINT = (
 
 
 _PASSED_OVER = (
-    "the service passes over fields that the provider of the model does not have, because strict "
-    "is False"
+    "the service ignores fields that the provider of the model does not support, because strict is "
+    "False"
 )
 _REFUSED: Mapping[str, str] = {
     "refusal": "the service refused to answer: the text is no answer",
@@ -106,10 +106,12 @@ _SERVICE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def _find_endpoint(given: CellType, socket_api: str) -> Tuple[Endpoint, Tuple[str, ...]]:
-    """Return the address of the server, and the variables with the API key of its service.
+    """Return the address of the server, and the environment variables for its API key.
+
+    The variables are those of the service at this address. A local server has no variables.
 
     Args:
-        given: The sealed address, or the sealed name of a service.
+        given: The address, or the name of a service, in a `Sealed` cell.
         socket_api: Path to add to the address of a UNIX socket without a path.
 
     Raises:
@@ -134,12 +136,13 @@ class OpenAICompatibleProvider(HTTPProvider):
         base_url: Address with the path of the API, such as ``http://127.0.0.1:8080/v1``, or the
             name of a service. It is required unless `settings` is given. A UNIX socket, such as
             ``unix:///run/llama.sock``, needs no path: ``/v1`` is added. A text that has no dot, no
-            colon and no slash is the name of a service, except ``localhost``: write ``http://NAME``
-            for a host.
+            colon and no slash is the name of a service, except ``localhost``. To pass the name of
+            a host instead, write ``http://NAME``.
         model: Model for calls without a model. If it is None, such calls raise an error.
         name: Name of the provider in responses, errors and events.
-        api_key: Key that is sent as a Bearer token, to this address only. None reads the variables
-            of a service, but only for the address of this service. For any other address, pass
+        api_key: Key that is sent as a Bearer token, to this address only. If it is None and the
+            address is that of a known service, the key is read from the environment variable of
+            this service, such as ``GROQ_API_KEY``. For any other address, pass
             ``SecretString.from_env("...")`` to read a variable.
         timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
             `Limits` value. None means ``Limits()``.
@@ -174,7 +177,7 @@ class OpenAICompatibleProvider(HTTPProvider):
         "thinking_budget": "for llama.cpp's server use LlamaCppProvider, for others pass a level "
         "as thinking",
     }
-    #: The rules of the service; those of a local server are the usual ones.
+    #: The rules of the service; for a local server, the rules `USUAL`.
     _service_rules: ServiceRules = USUAL
     #: Beginnings of media types that this server cannot read, each with a hint.
     _refused_media: Mapping[str, str] = {}
@@ -264,7 +267,7 @@ class OpenAICompatibleProvider(HTTPProvider):
 
         Args:
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
-                limits. The total is 30 s unless `timeout` sets another one.
+                limits. The total is at most 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
 
         Raises:
@@ -286,12 +289,14 @@ class OpenAICompatibleProvider(HTTPProvider):
     def model_info(
         self, model: ModelLike, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> ModelInfo:
-        """Return the facts about one model. The server's list has few facts; others are inferred.
+        """Return the facts about one model.
+
+        The server's list of models has few facts. Other facts are inferred.
 
         Args:
             model: Name of the model, or its `ModelInfo` or `LoadedModel`.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
-                limits. The total is 30 s unless `timeout` sets another one.
+                limits. The total is at most 30 s unless `timeout` sets another one.
             cancel: Token with which another thread can cancel the call.
 
         Raises:
@@ -362,11 +367,15 @@ class OpenAICompatibleProvider(HTTPProvider):
     def _adapt_to_service(
         self, request: CompletionRequest, warnings: List[str]
     ) -> Tuple[CompletionRequest, List[str]]:
-        """Adapt a request to the rules of a service; see `_adapt`."""
+        """Return the request as the rules of a service require it, and warnings about changes.
+
+        The result is the same as that of `_adapt`. A strict request that needs a change raises
+        `UnsupportedError` instead.
+        """
         rules = self._service_rules
         if request.prompt is not None and not rules.can_complete:
             raise UnsupportedError(
-                f"{self.name} does not support prompt: it continues no plain text",
+                f"{self.name} does not support prompt: it cannot continue plain text",
                 hint="pass messages instead of prompt",
                 provider=self.name,
             )
@@ -418,8 +427,9 @@ class OpenAICompatibleProvider(HTTPProvider):
         """Return the value of `thinking` that switches reasoning on or off; None if no value does.
 
         A level is sent as ``reasoning_effort``, and False as an argument of the chat template. Some
-        servers ignore this argument. If False is ignored, the answer shows it, and the response has
-        a warning. If True were ignored, the answer would not show it. So True is refused.
+        servers ignore this argument. If a server ignores False, the answer contains thinking, and
+        the response has a warning. If a server ignored True, nothing in the answer would show
+        this. So this method returns None for True.
         """
         return None if enabled else False
 

@@ -1,6 +1,7 @@
-"""Recognise servers of this dialect: their kind by the list of models, their product by signs.
+"""Recognition of servers that speak OpenAI's dialect.
 
-The facts about the programs are in `wire/products.py`.
+The list of models shows that a server speaks the dialect. Signs show which program the server is. A
+sign is a detail of a response, such as a header. `wire/products.py` has the signs of each program.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ if TYPE_CHECKING:
 else:
     llamacpp_models = LazyModule("localproviders.llamacpp.wire.models")
 
-#: The paths of the API that are tried if the program is not known, the usual one first.
+#: The paths where the API is searched for if the program is not known, the usual path first.
 _ROOTS = ("/v1", "/engines/v1", "/api/v1", "/v3", "")
 _MODELS = "/models"
 
-#: The kind whose provider knows more about the list, and may have a key for it.
+#: The provider kind of llama.cpp servers. Its provider reads more facts from the list of models,
+#: and may have an API key for the server.
 _LLAMA_CPP = "llamacpp"
 
-# The places of the version of an unknown program: those of llama.cpp and of vLLM.
+# Pairs of a path and a JSON key where the version of an unknown program is searched for. They are
+# those of llama.cpp and of vLLM.
 _VERSIONS = (("/props", "build_info"), ("/version", "version"))
 
-_PATH_HINT = "if the server has a prefix, pass the address with this path"
+_PATH_HINT = "if the paths of the server have a prefix, pass the address with this prefix"
 
-# The statuses that mean that a server has no list of models at this path.
+# The statuses that mean that a server has no list of models at the requested path.
 _ELSEWHERE = frozenset((400, 404, 405, 501))
 
 
@@ -57,7 +60,7 @@ class _Listing(NamedTuple):
         return mapping(self.data)
 
 
-#: The greeting that stands for a path that did not answer.
+#: The empty response, which is used if a request to a path failed.
 _SILENCE = _Listing()
 
 
@@ -82,9 +85,10 @@ class _Server:
             return _Listing(error=error, status=error.status, refusal=refusal)
 
     def ask(self, path: str) -> Greeting:
-        """Return the response to a greeting; an empty one if the server did not answer in time.
+        """Return the response to a GET request for a path; an empty response if the request fails.
 
-        The server is already known by its list, so a greeting that fails must not hide it.
+        The server is already recognised by its list of models. A failure at another path must not
+        change this.
         """
         if path.endswith(_MODELS):
             return self.listing(path)
@@ -105,7 +109,7 @@ class _Server:
             return None
 
     def text_at(self, places: Tuple[Tuple[str, str], ...]) -> Optional[str]:
-        """Return the first text at one of the places: paths, each with a key."""
+        """Return the first text at one of the places, pairs of a path and a JSON key."""
         texts = (nonempty_text(self.ask(path).json.get(key)) for path, key in places)
         return next(filter(None, texts), None)
 
@@ -187,7 +191,7 @@ def _in_memory(server: _Server, path: str) -> Mapping[str, Any]:
 
 
 def _lacks_known_key(server: _Server, product: Product) -> bool:
-    """Return whether the list was refused, and there is a key for it that was not sent."""
+    """Return whether the server refused the list of models, and an unsent API key might help."""
     error = server.listing(product.roots[0] + _MODELS).error
     return isinstance(error, AuthenticationError) and server.look.has_unsent_key(_LLAMA_CPP)
 
@@ -197,12 +201,15 @@ def _ask_version(provider: Any, **limits: Any) -> Mapping[str, Any]:
 
 
 def _path(product: Product, root: str) -> Optional[str]:
-    """Return the path of the API; None for a product whose own provider knows the path."""
+    """Return the path of the API; None for a program whose own provider class knows the path."""
     return root if product.kind is None else None
 
 
 def _state(server: _Server, path: str) -> Tuple[str, str]:
-    """Return the state of a known program without a list of models at a path, and the reason."""
+    """Return the state of a server, and the reason, if its list of models could not be read.
+
+    The program of the server is known. The path is that of the list.
+    """
     listing = server.listing(path)
     error = listing.error
     if error is None or _may_be_elsewhere(listing):
@@ -215,7 +222,7 @@ def _state(server: _Server, path: str) -> Tuple[str, str]:
 
 
 def _describe_unknown(server: _Server) -> Optional[object]:
-    """Describe a server whose program is not known; return None if it has another dialect."""
+    """Describe a server whose program is not known; return None if it speaks no OpenAI dialect."""
     for root in _ROOTS:
         models = server.models(root)
         if models is not None:
@@ -275,5 +282,6 @@ def _refuses_as_dialect(server: _Server) -> bool:
     error = server.listing(LIST).refusal.get("error")
     if isinstance(error, dict):
         return nonempty_text(error.get("message")) is not None
-    # vLLM sends a string instead of an object. Its route for the version is the second sign.
+    # vLLM sends a string instead of an object. Any server may do this, so the server must also
+    # report its version on one of the known routes.
     return nonempty_text(error) is not None and server.text_at(_VERSIONS) is not None

@@ -1,4 +1,4 @@
-"""The routes that rank documents. A server of the dialect has one, which is searched for."""
+"""The routes that rank documents by relevance, which differ between servers of OpenAI's dialect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from localproviders.secret import without_frames
 from localproviders.settings import Settings
 from localproviders.types.rankings import Ranking
 
-# Path of the route that is not below the path of the dialect.
+# Path of the route on servers that do not have it below ``/v1``, the path of OpenAI's dialect.
 _ROUTE = "/rerank"
 
 
@@ -40,9 +40,10 @@ class _Question(NamedTuple):
 class RerankRoutes:
     """Client of the routes that rank documents.
 
-    Most servers have the route below the address of the dialect. TEI and Infinity have it at the
-    same address without ``/v1``. In TEI, the field with the documents has another name. The first
-    call finds out which route and which field the server has, and later calls begin with them.
+    Most servers have the route below the provider's address, which ends in ``/v1``. TEI and
+    Infinity have the route at this address without ``/v1``. In TEI, the field with the documents
+    has another name. The first call finds out which route and which field the server has, and
+    later calls begin with them.
 
     Args:
         settings: The provider's settings.
@@ -70,8 +71,8 @@ class RerankRoutes:
             rules: Rules that translate the server's error texts.
 
         Raises:
-            UnsupportedError: The server has no such route.
-            CapabilityError: The model of the server cannot rank.
+            UnsupportedError: The server has no route that ranks documents.
+            CapabilityError: The model cannot rank documents.
             ProviderError: The server cannot be reached, or refused the request; or its response is
                 not a ranking; or a limit expired, or the call was cancelled.
         """
@@ -89,7 +90,8 @@ class RerankRoutes:
                     ranking = self._send(question, server, route, field)
                 except ProviderError as error:
                     failed = without_frames(error)
-                    failed.endpoint = self._settings.endpoint.url  # also for the other route
+                    # Errors of both routes name the address that the caller passed.
+                    failed.endpoint = self._settings.endpoint.url
                     if needs_other_field(failed, field):
                         continue
                     if is_missing(failed):
@@ -97,7 +99,7 @@ class RerankRoutes:
                     raise refusal_of(failed, paths) from failed.__cause__
                 self._remember(server, field)
                 return ranking
-        assert failed is not None  # noqa: S101  # there is at least one place
+        assert failed is not None  # noqa: S101  # at least one request was sent
         raise refusal_of(failed, paths)
 
     def _send(self, question: _Question, server: Transport, path: str, field: str) -> Ranking:
@@ -119,6 +121,6 @@ class RerankRoutes:
         )
 
     def _remember(self, server: Transport, field: str) -> None:
-        """Let the next call begin with the route that has answered."""
+        """Let the next call begin with the route and the field that the server has accepted."""
         self._servers = tuple(sorted(self._servers, key=lambda each: each is not server))
         self._fields = tuple(sorted(self._fields, key=lambda name: name != field))

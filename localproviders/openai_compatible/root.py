@@ -1,4 +1,4 @@
-"""The transport to the routes of a server that are beside the dialect, and not below ``/v1``."""
+"""The transport to routes that are not below ``/v1``, the path of OpenAI's dialect."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from typing import Optional
 from localproviders._http.transport import Explain, Transport
 from localproviders.settings import Settings
 
-#: Prefix of the paths of the dialect.
+#: Prefix of the paths of OpenAI's dialect.
 VERSION = "/v1"
 
 #: A transport to the address without its last part, ``/v1``. None if the address does not end in
-#: ``/v1``: the place of other routes is then unknown.
+#: ``/v1``: the paths of the other routes are then unknown.
 RootTransport = Optional[Transport]
 
 
 def make_root(settings: Settings, explain: Explain) -> RootTransport:
-    """Return the transport for the address of a provider.
+    """Return the transport to the provider's address without ``/v1``.
+
+    Return None if the address does not end in ``/v1``.
 
     Args:
         settings: The provider's settings.
-        explain: Function that translates an error response of the dialect.
+        explain: Function that translates an error response to an error of this package.
     """
     endpoint = settings.endpoint
     if not endpoint.path.endswith(VERSION):

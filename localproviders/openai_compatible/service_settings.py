@@ -31,10 +31,10 @@ def make_service_settings(
     """Make the settings from the arguments of a constructor.
 
     Args:
-        given: The sealed address, key and other options.
-        default: The address of the service, for calls without an address.
-        variables: The environment variables with the key. They are read only for the host of the
-            service, and only if no other option sets a key.
+        given: The address, the API key and the other options, as a tuple in a `Sealed` cell.
+        default: The address of the service, for a constructor call without an address.
+        variables: The environment variables with the API key. They are read only for the host of
+            the service, and only if no argument and no option sets a key.
         name: The argument of the constructor.
         model: The argument of the constructor.
         timeout: The argument of the constructor.

@@ -1,4 +1,4 @@
-"""Provider for OpenRouter, on the dialect of `openai_compatible`."""
+"""Provider for the service OpenRouter, a subclass of the provider in `openai_compatible`."""
 
 from localproviders.openrouter.provider import OpenRouterProvider
 

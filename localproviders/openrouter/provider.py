@@ -1,4 +1,4 @@
-"""`OpenRouterProvider`, the provider for OpenRouter, a service that forwards requests to others."""
+"""`OpenRouterProvider`, the provider for OpenRouter, which forwards requests to other services."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _DEFAULT: Endpoint = parse_endpoint("https://openrouter.ai/api/v1", default_port
 
 
 class OpenRouterProvider(OpenAICompatibleProvider):
-    """OpenRouter, a service that forwards requests to others, with the fields that the service has.
+    """OpenRouter, a service that forwards requests to other services.
 
-    OpenRouter chooses a provider for each request. A strict request is sent only to providers that
-    have all its fields. With ``strict=False``, a field that the chosen provider lacks is passed
-    over, and the answer has a warning. ``extra_body={"provider": {...}}`` restricts the choice. The
-    price of an answer is in its ``usage.cost_usd``, and the prices of a model are in its
-    `ModelInfo`.
+    OpenRouter chooses for each request one of the services that run the model. OpenRouter calls
+    these services providers. It forwards a strict request only to providers that support all
+    fields of the request. With ``strict=False``, OpenRouter ignores a field that the chosen
+    provider does not support, and the answer has a warning. ``extra_body={"provider": {...}}``
+    restricts the choice. The price of an answer is in its ``usage.cost_usd``, and the prices of a
+    model are in its `ModelInfo`.
 
     Args:
         base_url: Address with the path of the API. None means ``https://openrouter.ai/api/v1``,
@@ -38,8 +39,8 @@ class OpenRouterProvider(OpenAICompatibleProvider):
             `Limits` value. None means ``Limits()``.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
             None uses the value of ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not
-            set. The service needs ``any``. Otherwise each call is a `LocalityError` before its name
-            is looked up.
+            set. The service needs ``any``. With another locality, each call raises
+            `LocalityError` before the name of the service's host is looked up.
         settings: A complete `Settings` value. The other arguments are then not used.
         **options: Fields of `ConnectionOptions`: ``retry``, ``ca_bundle``, ``client_cert``,
             ``proxies``, ``listeners``, ``allow_plaintext_key``, ``max_line_bytes``,

@@ -361,9 +361,9 @@ _REFUSED: List[Any] = [
     ({"model": "ollama/m", "endpoint": "http://me:pw@h"}, "credentials", "auth=(user, password)"),
     ({"model": "ollama/m", "profile": "nigth"}, "there is no profile 'nigth'", ""),
     ({"model": "openai-compatible/m", "endpoint": "cloud"}, "there is no service 'cloud'; did you"
-     " mean 'cloudy'?", "the services are cloudy; write http://cloud for a host"),
+     " mean 'cloudy'?", "the services are cloudy; to name a host, write http://cloud"),
     ({"model": "openai-compatible/m", "endpoint": "sk-1234"}, "there is no such service",
-     "write http://NAME for a host"),
+     "to name a host, write http://NAME"),
 ]  # fmt: skip
 
 
@@ -438,8 +438,8 @@ def test_a_name_that_is_no_service_is_never_a_host() -> None:
         OpenAICompatibleProvider("gpu-box")
     known = ", ".join(service.name for service in openai_kind.KIND.services)
     assert str(caught.value) == (
-        f"there is no service 'gpu-box' (hint: the services are {known}; write http://gpu-box for "
-        "a host)"
+        f"there is no service 'gpu-box' (hint: the services are {known}; to name a host, write "
+        "http://gpu-box)"
     )
     with OpenAICompatibleProvider("http://gpu-box") as provider:
         assert provider.settings.endpoint.host == "gpu-box"

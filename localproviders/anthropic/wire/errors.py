@@ -23,8 +23,8 @@ _KEPT_HINT = (
     "of another conversation has other signatures"
 )
 
-#: The rules for texts of this API, and then the rules of OpenAI's dialect, in whose form local
-#: servers report errors (docs/reference/anthropic.md, "Errors").
+#: The rules for error texts of Anthropic's API, and after them the rules of OpenAI's dialect. Local
+#: servers report errors in the form of that dialect (docs/reference/anthropic.md, "Errors").
 RULES: Tuple[Rule, ...] = (
     rule(
         r"credit balance is too low|^billing_error",
@@ -46,7 +46,7 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"max_tokens: \d+ > \d+",
         RequestRejectedError,
-        "pass a lower max_tokens: the model list has the highest one",
+        "pass a lower max_tokens: the model list has the highest allowed value",
     ),
     rule(
         r"prompt is too long|exceed context limit|exceeds? the context window",
@@ -78,7 +78,8 @@ RULES: Tuple[Rule, ...] = (
     *dialect.RULES,
 )
 
-# A limit on spending, which only its owner can raise. Its status is that of a rate limit.
+# A spending limit, which only the owner of the account can raise. The error has the status of a
+# rate limit.
 _SPENDING = r"(enforced|contract)_spend_limit_reached"
 _TOO_MANY = 429
 
@@ -90,7 +91,7 @@ def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> Provid
     if status == _TOO_MANY and re.search(_SPENDING, text):
         return RequestRejectedError(
             error.message,
-            hint="the limit on spending is reached: raise it in the console of the service",
+            hint="the spending limit is reached: raise it in the console of the service",
             status=status,
             server_message=error.server_message,
             request_id=error.request_id,
@@ -99,6 +100,6 @@ def explain_answer(status: int, text: str, headers: Mapping[str, str]) -> Provid
 
 
 def request_id_in(text: str) -> Optional[str]:
-    """Return the id of the request in the JSON of an error; None if it has none."""
+    """Return the id of the request in the JSON of an error; None if the JSON has no id."""
     found = re.search(r'"request_id"\s*:\s*"(req_[A-Za-z0-9]{1,64})"', text)
     return None if found is None else found.group(1)

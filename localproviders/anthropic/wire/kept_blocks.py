@@ -1,7 +1,7 @@
 """The blocks of an answer that the model needs back unchanged: its thinking and its signatures.
 
-They are kept in `Message.provider_data`. A signature is valid only for the model that made it, and
-only with the same text (docs/reference/anthropic.md, "Signatures").
+The blocks are kept in `Message.provider_data`. A signature is valid only for the model that made
+it, and only with the same text (docs/reference/anthropic.md, "Signatures").
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from localproviders.types.messages import Message
 API = "anthropic"
 
 _THINKING = ("thinking", "redacted_thinking")
-# The date, or the word, at the end of a model's name. The same model is also named without it.
+# The date at the end of a model's name, or ``latest`` or ``0`` instead of a date. The name without
+# this ending means the same model.
 _DATE = re.compile(r"-(\d{8}|latest|0)$")
 
 
 def same_model(one: str, other: str) -> bool:
-    """Return whether two names mean the same model: an alias, and a name with a date."""
+    """Return whether two names mean the same model, as an alias and the name with a date do."""
     return _DATE.sub("", one) == _DATE.sub("", other)
 
 
 def keep(blocks: Sequence[Mapping[str, Any]], model: str) -> Optional[Dict[str, Any]]:
-    """Return the data to keep of an answer; None if its text and its calls are enough.
+    """Return the data to keep of an answer; None if it has only text and tool calls.
 
     Args:
         blocks: The blocks of the answer, in their order.
@@ -42,9 +43,10 @@ def keep(blocks: Sequence[Mapping[str, Any]], model: str) -> Optional[Dict[str, 
 def kept_blocks(
     message: Message, model: str, *, is_service: bool
 ) -> Optional[List[Dict[str, Any]]]:
-    """Return the kept blocks of an answer, if they may be sent to a model; else None.
+    """Return the blocks of an answer to send to a model; None if no kept blocks may be sent.
 
-    If the text or the calls of the message were changed, only the thinking is kept.
+    If the caller changed the text or the tool calls of the message, only the thinking is taken
+    from the kept blocks.
     """
     data = message.provider_data
     is_same = data.get("api") == API and same_model(str(data.get("model")), model)
@@ -81,7 +83,7 @@ def _is_unsigned(block: Mapping[str, Any]) -> bool:
 
 
 def _may_be_sent(block: Mapping[str, Any], is_service: bool) -> bool:
-    """Return whether a block can be sent. Thinking of a local server has no signature."""
+    """Return whether the server accepts a block. Anthropic refuses thinking without a signature."""
     return bool(block) and not (is_service and _is_unsigned(block))
 
 

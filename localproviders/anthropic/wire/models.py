@@ -1,4 +1,4 @@
-"""Anthropic's list of models, in pages, and the list of a local server."""
+"""Parser of Anthropic's list of models, which has pages, and of the lists of local servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from localproviders.openai_compatible.wire import models as dialect
 from localproviders.types.models import ModelCapabilities, ModelInfo
 
 LIST_PATH = "/v1/models"
-#: Number of models in one page, the highest that the service accepts.
+#: Number of models in one page: the highest number that the service accepts.
 PAGE_SIZE = 1000
 
 _DETAIL = "GET /v1/models"
@@ -46,7 +46,7 @@ class Page(NamedTuple):
 
 
 def page_path(after: Optional[str] = None) -> str:
-    """Return the path of a page of the list."""
+    """Return the path of a page of the list. Without `after`, this is the first page."""
     more = "" if after is None else f"&after_id={quote(after, safe='')}"
     return f"{LIST_PATH}?limit={PAGE_SIZE}{more}"
 
@@ -103,7 +103,7 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
 
 
 def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
-    """Return the abilities of a model from its record, with quotations as evidence."""
+    """Return the abilities of a model from its record in the list, with the evidence."""
     reported = mapping(data.get("capabilities"))
     said, known = _reported(reported)
     facts: Dict[str, Any] = {"max_context_length": count(data.get("max_input_tokens"))}
@@ -122,7 +122,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
                 "chat": (True, reason),
                 "tools": (True, reason),
                 "embeddings": (False, "this API has no embeddings"),
-                "completion": (False, "this API continues no plain text"),
+                "completion": (False, "this API cannot continue plain text"),
                 "audio": (False, "this API reads no audio"),
             },
         ),

@@ -1,4 +1,4 @@
-"""The fields that a model may refuse, and without which it can still answer."""
+"""Request fields that a model may refuse, although it can answer without them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from localproviders._dialect.refused_schemas import with_words
 from localproviders._http_provider.sending import OwnField, schema_field
 from localproviders.secret import Unseen
 
-_SAMPLING_HINT = "leave it out: newer models choose the sampling themselves; or pass strict=False"
+_SAMPLING_HINT = (
+    "leave out this field: newer models choose the sampling themselves; or pass strict=False"
+)
 
 
 def _systems_first(payload: Dict[str, Any]) -> bool:
-    """Move later system messages to the system prompt; return whether there were any."""
+    """Move system messages among the others to the system prompt; return whether any existed."""
     messages: List[Mapping[str, Any]] = list(payload.get("messages") or [])
     systems = [str(each["content"]) for each in messages if each["role"] == "system"]
     if not systems:
@@ -23,7 +25,7 @@ def _systems_first(payload: Dict[str, Any]) -> bool:
     return True
 
 
-#: System messages after the first message, which only the newest models accept.
+#: System messages that are not at the beginning. Only the newest models accept them.
 SYSTEM_MESSAGES = OwnField(
     name="these system messages",
     refusal=r"\brole\b.{0,80}\bsystem\b|\bsystem\b.{0,80}\brole\b",
@@ -83,7 +85,7 @@ OPTIONAL: Tuple[OwnField, ...] = (
         keys=("output_config",),
         leave_out=_without_effort,
         lost="the model chooses the level itself",
-        hint="pass a level that the model has, or True; or pass strict=False",
+        hint="pass a level that the model supports, or True; or pass strict=False",
         of_model=True,
     ),
     OwnField(
@@ -92,12 +94,12 @@ OPTIONAL: Tuple[OwnField, ...] = (
         keys=("thinking",),
         leave_out=_without("thinking"),
         lost="the model decides whether it thinks",
-        hint="pass a level that the model has, or leave out thinking; or pass strict=False",
+        hint="pass a level that the model supports, or leave out thinking; or pass strict=False",
         of_model=True,
     ),
 )
 
 
 def of_path(path: str) -> Sequence[OwnField]:
-    """Return the fields that are added to requests to a route."""
+    """Return the parts of a request to a path that are changed if the model refuses them."""
     return (SYSTEM_MESSAGES,) if path.startswith("/v1/messages") else ()

@@ -16,7 +16,7 @@ COUNT_PATH = "/v1/messages/count_tokens"
 
 # Fields with the same name in this package and in the API.
 _SHARED_NAMES = ("max_tokens", "temperature", "top_p", "top_k")
-# Fields of a request that the route that counts does not accept.
+# Fields of a chat request that the route for counting tokens does not accept.
 _NOT_COUNTED = frozenset({"max_tokens", "stream", "metadata"})
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
@@ -68,7 +68,7 @@ def count_payload(payload: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _leading_systems(messages: Sequence[Message]) -> int:
-    """Return the number of system messages before all others."""
+    """Return the number of system messages at the beginning, before any other message."""
     others = (at for at, message in enumerate(messages) if message.role != "system")
     return next(others, len(messages))
 
@@ -99,7 +99,7 @@ def _tool_payload(tool: Tool) -> Dict[str, Any]:
 def _message_payloads(
     messages: Iterable[Message], model: str, *, is_service: bool
 ) -> List[Dict[str, Any]]:
-    """Return the JSON of messages. The results of one answer's calls become one message."""
+    """Return the JSON of messages. All results for the tool calls of an answer are one message."""
     made: List[Dict[str, Any]] = []
     was_result = False
     for message in messages:
@@ -115,7 +115,10 @@ def _message_payloads(
 
 
 def _message_payload(message: Message, model: str, *, is_service: bool) -> List[Dict[str, Any]]:
-    """Return the JSON of one message; none for an answer without content, which is refused."""
+    """Return a list with the JSON of one message.
+
+    For an answer without content, the list is empty, because the service refuses such a message.
+    """
     if message.role == "assistant":
         blocks = kept_blocks(message, model, is_service=is_service)
         if blocks is None:

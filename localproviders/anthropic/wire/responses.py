@@ -36,8 +36,9 @@ class _Block:
     """A block of the answer that is still arriving.
 
     Attributes:
-        start: The block as its first event had it.
-        pieces: Its text, its thinking, or the JSON of the input of a tool of the service.
+        start: The block in the first event about it.
+        pieces: Its text or its thinking; or, if the service itself runs a tool, the JSON of the
+            tool's input.
         signature: The signature of the thinking, or None.
     """
 
@@ -53,7 +54,7 @@ class _Block:
         return self.start.get("type")
 
     def whole(self, max_depth: int, look: Look) -> Dict[str, Any]:
-        """Return the complete block. The caller adds the input of a tool call."""
+        """Return the complete block, except the input of a tool call, which `_end` adds."""
         made, written = dict(self.start), self.pieces.so_far
         if self.kind in ("text", "thinking"):
             made[self.kind] = written
@@ -67,11 +68,12 @@ class _Block:
 class EventParser:
     """A parser of the events of one answer, or of a complete answer in one JSON body.
 
-    The blocks of local servers overlap, so each event belongs to the block with its index. Events,
-    blocks and deltas of unknown types are passed over, because new ones may be added to the API.
+    The blocks of local servers overlap, so the index in an event shows to which block the event
+    belongs. Events, blocks and deltas of unknown types are ignored, because Anthropic may add new
+    types to the API.
 
     Args:
-        model: Name of the requested model, for the data to keep.
+        model: Name of the requested model. It is stored with the blocks that must be sent back.
         max_json_depth: Deepest nesting of a record.
         look: Function that checks the limits of the call.
     """
@@ -88,11 +90,12 @@ class EventParser:
         self._last_delta: Optional[Mapping[str, Any]] = None
         self.ended: bool = False
         self.is_single_record = False
-        #: No text is held back, because thinking and text have blocks of their own.
+        #: Received text that is in no chunk. No text is held back in a stream, because thinking and
+        #: text arrive in separate blocks.
         self.held = ""
 
     def quick(self, record: str) -> Optional[CompletionChunk]:
-        """Return None: the blocks to keep are collected from all records."""
+        """Return None: there is no fast path, because `parse` collects blocks from all records."""
         return None
 
     def parse(self, record: str) -> Optional[CompletionChunk]:
@@ -151,7 +154,8 @@ class EventParser:
         if not isinstance(message, dict):
             unexpected("'message' object")
         self._begin(message)
-        # Blocks that are there beforehand, before the first block of the stream.
+        # Blocks that the first event already contains. Their indexes are negative, so they come
+        # before the first block of the stream.
         before = mappings(message.get("content"))
         found = [self._start_block(at - len(before), block) for at, block in enumerate(before)]
         thinking, words = ("".join(each) for each in zip(*found)) if found else ("", "")
@@ -219,7 +223,7 @@ class EventParser:
         return self._chunk(data, words, thinking) if words or thinking else None
 
     def _add_input(self, index: int, block: _Block, piece: str) -> None:
-        """Add a piece of the input of a tool: of the caller, or of the service."""
+        """Add a piece of the input of a tool. The caller runs the tool, or the service itself."""
         if block.kind == "tool_use":
             self._calls.add([{"index": index, "function": {"arguments": piece}}])
         else:
@@ -247,7 +251,7 @@ class EventParser:
 
     @property
     def _is_finished(self) -> bool:
-        """Whether the server has said why the answer ended. Otherwise, the answer may be cut."""
+        """Whether the server has reported why the answer ended. If not, it may be incomplete."""
         return self._reason is not None
 
     def _pass_over(self, data: Mapping[str, Any]) -> None:
@@ -261,13 +265,13 @@ class EventParser:
         return CompletionChunk(text=words, thinking=thinking, model=self._served, raw=data)
 
     def _end(self, data: Mapping[str, Any], *, is_streamed: bool = False) -> CompletionChunk:
-        """Return the last chunk: the calls, the numbers, and the blocks to keep.
+        """Return the last chunk: the tool calls, the token counts, and the blocks to keep.
 
-        The text of a complete answer is in it, too.
+        If the answer came in one JSON body, this chunk also contains its text and its thinking.
 
         Raises:
-            StreamInterruptedError: The answer has no stop reason, so it may not be whole.
-            ToolCallError: A call is not complete.
+            StreamInterruptedError: The answer has no stop reason, so it may be incomplete.
+            ToolCallError: A tool call is incomplete.
         """
         found = [self._blocks[index] for index in sorted(self._blocks)]
         blocks = [block.whole(self._max_depth, self._look) for block in found]
@@ -293,13 +297,16 @@ class EventParser:
         )
 
     def _complete_calls(self) -> Tuple[ToolCall, ...]:
-        """Return the calls; none of a refused answer, which must not be used."""
+        """Return the tool calls. A refused answer must not be used, so it has none."""
         if self._reason == REFUSAL:
             return ()
         return self._calls.complete_calls(self._reason, has_text=self._has_text)
 
     def _add_usage(self, data: Mapping[str, Any]) -> None:
-        """Add the numbers of a record. A number that is missing or null keeps its value."""
+        """Store the token counts of a record.
+
+        A count that is missing or null in the record keeps its earlier value.
+        """
         found = mapping(data.get("usage"))
         self._usage.update({name: found[name] for name in found if found[name] is not None})
 
@@ -326,9 +333,10 @@ _READERS = {
 
 
 def usage_of(found: Mapping[str, Any]) -> Optional[Usage]:
-    """Return the numbers of tokens; None if there are none.
+    """Return the token counts; None if there are none.
 
-    The length of the prompt is a sum: the field `input_tokens` does not contain cached tokens.
+    The length of the prompt is a sum, because the field `input_tokens` does not include tokens that
+    were read from the cache or written to it.
     """
     if not found:
         return None
@@ -344,7 +352,7 @@ def usage_of(found: Mapping[str, Any]) -> Optional[Usage]:
 
 
 def parse_count(data: Any) -> int:
-    """Return the number of tokens in the response of the route that counts.
+    """Return the number of tokens in the response of the route that counts tokens.
 
     Raises:
         ProviderError: The response is an error, or has no count.
@@ -354,6 +362,6 @@ def parse_count(data: Any) -> int:
 
 
 def refusal_of(record: Mapping[str, Any]) -> Optional[str]:
-    """Return the category of a refusal in the last record of an answer; None if it has none."""
+    """Return the category of a refusal from the last record of an answer; None if it is missing."""
     details = record.get("stop_details") or mapping(record.get("delta")).get("stop_details")
     return nonempty_text(mapping(details).get("category"))

@@ -16,11 +16,11 @@ _LISTS = ("anyOf", "allOf", "oneOf")
 
 
 def sendable(schema: Mapping[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
-    """Return a schema in the form that the service accepts, and the keywords that it lacks.
+    """Return a schema in the form that the service accepts, and the keywords that this form lacks.
 
-    An object that says nothing about further properties allows none, because the service requires
-    this. Keywords that the service refuses become a part of the description, which the model reads.
-    So the answer may violate them.
+    If the schema of an object has no ``additionalProperties``, ``false`` is added, because the
+    service requires this. Keywords that the service refuses are moved into the description, which
+    the model reads. The service does not enforce them there, so an answer may violate them.
     """
     moved: List[str] = []
     return _sendable(schema, moved), list(dict.fromkeys(moved))

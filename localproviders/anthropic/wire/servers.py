@@ -1,7 +1,7 @@
 """The servers that have the route ``/v1/messages``, and the fields that each of them ignores.
 
-A local server drops the fields that it does not know, and its answer does not show it
-(docs/reference/anthropic.md, "Local servers"). So this package refuses these fields itself.
+A local server drops the fields that it does not know, and its answer does not show this
+(docs/reference/anthropic.md, "Local servers"). So this package raises an error for these fields.
 """
 
 from __future__ import annotations
@@ -84,12 +84,13 @@ def is_service_host(host: str) -> bool:
 def recognise(listed: Any) -> Server:
     """Return the kind of a server from its list of models.
 
-    A list that cannot be read is that of a service that has only this route.
+    A response without a readable list counts as the response of a service that has only the route
+    ``/v1/messages``.
     """
     data = mapping(listed)
     models = mappings(data.get("data"))
     if "data" in data and data["data"] is None:
-        return _OLLAMA  # it has no model
+        return _OLLAMA  # Ollama sends null if it has no model
     if "has_more" in data or any(is_own_record(each) for each in models):
         return SERVICE
     found = next(filter(None, map(_owner, models)), None)
@@ -97,7 +98,7 @@ def recognise(listed: Any) -> Server:
 
 
 def _owner(model: Mapping[str, Any]) -> Optional[Server]:
-    """Return the kind of server that lists a model; None if its owner does not show it."""
+    """Return the kind of server from the owner of a model in its list; None if it is unknown."""
     owner, name = str(model.get("owned_by")), str(model.get("id"))
     # The owner of a model that is not in Ollama's library is the first part of its name.
     is_namespace = name.startswith(f"{owner}/") and ":" in name

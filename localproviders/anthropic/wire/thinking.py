@@ -1,8 +1,8 @@
-"""How the field `thinking` of a request is written for a model.
+"""Translation of a request's `thinking` to the JSON fields that a model accepts.
 
 Models accept different types of thinking, and refuse the others (docs/reference/anthropic.md,
-"Thinking"). The service reports the types of each model. For a model without this report, its name
-decides.
+"Thinking"). The service reports the types that each model accepts. If this report is missing, the
+name of the model decides.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ _TYPES = ("enabled", "adaptive", "disabled", "between_tools")
 #: The levels of effort, the lowest first.
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
-# The least budget of manual thinking.
+# The smallest budget of manual thinking, in tokens. Thinking is manual if the request sets the
+# budget (type ``enabled``).
 _LEAST_BUDGET = 1024
 _OFF, _ON = ("off", "none"), ("on",)
 
-# Names of the models that know only manual thinking, and of the one among them that knows efforts.
+# Pattern of the names of models that accept only manual thinking. The second pattern matches the
+# only one of these models that accepts a level of effort.
 _MANUAL = (
     r"claude-(3-7|(opus|sonnet)-4-(0|1|2\d{7})|(opus|sonnet|haiku)-4-5)|claude-(opus|sonnet)-4$"
 )
@@ -30,11 +32,11 @@ _WITH_EFFORTS = r"claude-opus-4-5"
 
 
 class ThinkingFacts(NamedTuple):
-    """The kinds of thinking that a model accepts.
+    """The types and levels of thinking that a model accepts.
 
     Attributes:
-        types: The values of `thinking.type`.
-        efforts: The levels of effort; None if they are not known.
+        types: The accepted values of `thinking.type`.
+        efforts: The accepted levels of effort; None if they are not known.
     """
 
     types: FrozenSet[str]
@@ -42,12 +44,12 @@ class ThinkingFacts(NamedTuple):
 
 
 class Unwritable(NamedTuple):
-    """A value of `thinking` that the model does not accept.
+    """A value in a request that the server or the model does not accept.
 
     Attributes:
         what: The field and its value, for the error.
-        hint: The value to pass instead.
-        names: The fields of the request to leave out, if it is not strict.
+        hint: Advice on what to pass instead.
+        names: The fields to leave out if the request is not strict.
     """
 
     what: str
@@ -60,7 +62,10 @@ Written = Union[Dict[str, Any], Unwritable]
 
 
 def facts_of(model: str, record: Mapping[str, Any]) -> ThinkingFacts:
-    """Return the kinds of thinking of a model, from its record in the list or from its name."""
+    """Return the types and levels of thinking that a model accepts.
+
+    They are read from the model's record in the list, or inferred from its name.
+    """
     capabilities = mapping(record.get("capabilities"))
     listed, efforts = mapping(capabilities.get("thinking")), mapping(capabilities.get("effort"))
     if not listed:
@@ -90,8 +95,8 @@ def thinking_fields(request: CompletionRequest, facts: ThinkingFacts, server: Se
 
     Args:
         request: The request, with its `max_tokens`, and `thinking` or a budget.
-        facts: The kinds of thinking of the model.
-        server: The server.
+        facts: The types and levels of thinking that the model accepts.
+        server: The kind of the server.
     """
     wanted: Union[bool, str, None] = request.thinking
     wanted = False if wanted in _OFF else True if wanted in _ON else wanted

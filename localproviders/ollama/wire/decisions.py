@@ -1,4 +1,8 @@
-"""Decision requests to Ollama: the route ``/v1/systemone``. No I/O."""
+"""Decision requests to Ollama, on the route ``/v1/systemone``. This module does no I/O.
+
+A decision request contains a state, a text or JSON value, and typed questions about it. Each answer
+is a choice with probabilities.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ from localproviders.types.questions import Question
 def decision_payload(
     model: str, request: DecisionRequest, questions: Mapping[str, Question]
 ) -> Dict[str, Any]:
-    """Return the JSON of a request.
+    """Return the JSON of a decision request.
 
     Args:
         model: Name of the model.
         request: The request.
-        questions: The questions to send: those of the request, or some of them.
+        questions: The questions to send: all questions of the request, or some of them.
     """
     # Described in docs/reference/decisions.md, "Ollama".
     payload = systemone_payload(model, request, questions, lambda image: image.base64)
@@ -38,7 +42,7 @@ def _check_model(model: str, locality: str) -> None:
         raise refuse_cloud(model, None, locality)
 
 
-#: How Ollama answers decision requests.
+#: The route and the limits of decision requests to Ollama.
 DECISIONS = DecisionDialect(
     routes=(
         DecisionRoute(

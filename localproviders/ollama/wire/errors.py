@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 else:
     missing_models = LazyModule("localproviders._dialect.missing_models")
 
-_PULL = "list_models() returns the names of its models"
+_PULL = "list_models() returns the names of the server's models"
 _NOT_HERE = "list_models() returns the models that the server has"
 _NOT_IN_REGISTRY = "the registry has no such model: check owner, name and tag"
 
-#: An error about a missing model lists the server's models. These are the texts after this list, by
-#: the hint of the error.
+#: The final hint of an error about a missing model lists the server's models. Each value here is
+#: the text after this list. Its key is the hint that the error had before the list was added.
 WAYS_TO_GET: Mapping[Optional[str], str] = {
     _PULL: "to get this one: ollama pull {model}",
     _NOT_HERE: "",
@@ -47,8 +47,8 @@ _SIGN_IN = (
     " namespace, such as me/model"
 )
 
-# Texts of pull, push and create (docs/reference/ollama.md, "Error texts"). They arrive in the
-# middle of a stream, without the status code of their cause.
+# Error texts of pull, push and create (docs/reference/ollama.md, "Error texts"). They arrive in the
+# middle of a stream, so no status code shows the kind of the error.
 _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"manifest: .*(file does not exist|\b404\b)",
@@ -76,7 +76,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"digest mismatch, expected",
         RequestRejectedError,
-        "the file changed during the upload: run it again while no program writes to it",
+        "the file changed during the upload: run create() again while no program writes to the"
+        " file",
     ),
     rule(
         r"no space left|not enough space",
@@ -84,8 +85,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         "free space on the disk where Ollama stores its models (OLLAMA_MODELS)",
     ),
     rule(
-        # The server repeats a refused upload, too. Only the status after these words shows the
-        # reason.
+        # The server retries an upload even if the registry refuses it. Only the status after
+        # "max retries exceeded" shows the reason.
         r"max retries exceeded.*\b(401|403|unauthori[sz]ed|forbidden)\b",
         AuthenticationError,
         _SIGN_IN,
@@ -96,7 +97,7 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         "the registry refuses this model: check its name, and the rules of the registry",
     ),
     rule(
-        # Go's words if a server without TLS answers.
+        # The texts of Go's HTTP client if the registry answers without TLS.
         r"first record does not look like a TLS handshake|HTTP response to HTTPS client",
         ServerError,
         "the registry speaks plain HTTP: pass insecure=True to allow it",
@@ -121,8 +122,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         " proxy's certificate authority on the machine where Ollama runs",
     ),
     rule(
-        # The second form contains the URL of a file. The server sends such a request first, to
-        # read the size of the file.
+        # A text of the second form quotes the URL of a model file: before Ollama downloads the
+        # file, it requests this URL to learn the size.
         r"(manifest: |^(get|head|post|put|patch) .?https?://.*blobs/)"
         r".*(dial tcp|proxyconnect|timeout|deadline exceeded|EOF|reset by peer)",
         ServerError,
@@ -142,8 +143,8 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
         r"|tensor .*out of bounds|^tensor .*(exceeds|overflow)|^failed to read tensor"
         r"|^parameter count overflow|^invalid (array )?type: \d|^improper type for",
         RequestRejectedError,
-        "the file is cut off, damaged or not a GGUF file: compare its size and its sum with those"
-        " of its source, and download it again",
+        "the file is cut off, damaged or not a GGUF file: compare its size and its checksum with"
+        " those of the original file, and download it again",
     ),
     rule(
         r"quantization is only supported|cannot quantize|already quantized|draft quantization",
@@ -174,7 +175,8 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"exceed_context_size|exceeds? the available context|longer than the context length"
         r"|input length.*exceeds|exceeds maximum context length"
-        # decision models, and llama.cpp, whose texts come unchanged from some of them
+        # The texts for decision models. The last one is llama.cpp's, which Ollama passes on
+        # unchanged for some models.
         r"|input is never truncated|text and schema must not exceed|too large to process",
         ContextOverflowError,
         "shorten the prompt, raise context_length, or accept the loss with overflow='truncate'",
@@ -242,7 +244,7 @@ def missing_model(model: str, names: Sequence[str], *, needed: bool = True) -> M
     Args:
         model: Name of the model.
         names: Names of the server's models.
-        needed: Whether the call needs the model, so that the hint says how to pull it.
+        needed: Whether the call needs the model. If so, the hint says how to pull it.
     """
     return missing_models.not_found(
         model, hint=_PULL if needed else _NOT_HERE, available=tuple(names)

@@ -1,6 +1,7 @@
-"""Translation of the requests that change the server's models to Ollama's JSON.
+"""Ollama's JSON for requests that change the server's models.
 
-They are described in docs/reference/ollama.md, "Pull, push and create" and "Copy and delete".
+The requests are described in docs/reference/ollama.md, "Pull, push and create" and
+"Copy and delete".
 """
 
 from __future__ import annotations
@@ -67,18 +68,18 @@ class Recipe(NamedTuple):
 _SAME_NAMES = ("renderer", "parser", "requires", "draft_quantize")
 
 #: The files for `OllamaProvider.create`. For each of its arguments `files`, `adapters` and
-#: `draft_files`, this has the paths of the files, by the names of the files on the server.
+#: `draft_files`, this has a mapping from the file names on the server to the paths on this machine.
 Sources = Mapping[str, Mapping[str, str]]
 
 
 def named_sources(**arguments: Optional[Files]) -> Sources:
-    """Return the paths of the files in each argument, by the names of the files.
+    """Return for each argument a mapping from file names on the server to local paths.
 
-    A single path gets the name of its file.
+    If an argument is a single path, the last part of the path is the name on the server.
 
     Raises:
         ConfigurationError: A name is not a relative path with forward slashes. The server
-            accepts no others (docs/reference/ollama.md, "Pull, push and create").
+            accepts no other names (docs/reference/ollama.md, "Pull, push and create").
         TypeError: An argument is neither a path nor a mapping, for example a list of paths.
     """
     return {what: _named_files(files, what) for what, files in arguments.items()}
@@ -119,7 +120,7 @@ def check_sources(recipe: Recipe, sources: Sources) -> None:
         raise ConfigurationError(
             "from_model and files are both given, and the server would ignore the files",
             hint="pass from_model for a model of the server, or files for files of this machine;"
-            " adapters can be added to both",
+            " adapters can be added in both cases",
         )
     for what in ("adapters", "draft_files"):
         if sources[what] and not (source or given.get("files")):
@@ -140,7 +141,8 @@ def create_payload(model: str, recipe: Recipe, digests: Sources) -> Dict[str, An
     Args:
         model: Name of the new model.
         recipe: Its contents.
-        digests: The digests of its files, in the form of `Sources`.
+        digests: The digests of its files. This has the form of `Sources`, with a digest in place
+            of each path.
     """
     license_ = recipe.license
     fields: Dict[str, Any] = {

@@ -1,7 +1,7 @@
 """Translation of Ollama's JSON to facts about its models.
 
-This covers the lists of installed and loaded models, the details of a model, and its abilities
-with their evidence.
+This module reads the lists of installed and loaded models, and the details of a model. It infers
+the abilities of a model, with the evidence for each.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _ABILITIES = {
     "decision": ("decision",),
     "image": ("image_generation",),
 }
-# `decision` is left out: older servers do not know this word, and some of them let a chat model
-# decide (docs/reference/ollama.md, "Capabilities").
+# `decision` is left out. Older servers never list it, and some servers let a chat model answer
+# decision requests without listing it (docs/reference/ollama.md, "Capabilities").
 _ALL_ABILITIES = frozenset(
     ability for names in _ABILITIES.values() for ability in names if ability != "decision"
 )
 
 _Conclusions = Mapping[str, Tuple[Any, str]]
 
-# The runner allocates a multiple of this number of tokens, and at least this number
-# (docs/reference/ollama.md, "Context window").
+# The runner, the process in which Ollama runs a model, allocates a multiple of this number of
+# tokens (docs/reference/ollama.md, "Context window").
 _WINDOW_STEP = 256
 
 
@@ -81,7 +81,7 @@ def capabilities(
     (docs/reference/ollama.md, "Capabilities").
 
     Args:
-        name: Name in the request.
+        name: Name of the model.
         tags: Record of the model in ``/api/tags``.
         show: Response of ``/api/show``.
         ps: Record of the model in ``/api/ps``. Only this record has the allocated window.
@@ -127,8 +127,8 @@ def _evidence_from_tags(name: str, data: Mapping[str, Any]) -> Evidence:
 
 def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
     details, info = mapping(data.get("details")), mapping(data.get("model_info"))
-    # The complete keys are compared: a multimodal file has <arch>.vision.embedding_length, too
-    # (docs/reference/ollama.md, "Model metadata").
+    # Complete metadata keys are looked up, not their endings: a multimodal file also has
+    # <arch>.vision.embedding_length (docs/reference/ollama.md, "Model metadata").
     prefix = f"{info.get('general.architecture')}."
     numbers = {
         "max_context_length": integer(info.get(prefix + "context_length")),
@@ -156,9 +156,10 @@ def _evidence_from_show(name: str, data: Mapping[str, Any]) -> Evidence:
 
 
 def _other_kinds(detail: str, data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
-    """Infer that a model cannot rank documents. If it has a list of abilities, it cannot decide.
+    """Infer that a model cannot rank documents and, usually, that it cannot answer decisions.
 
-    If the list contains ``decision``, this reported ability has priority over the conclusion.
+    The second conclusion needs a list of the model's abilities. If this list contains
+    ``decision``, the reported ability has priority over the conclusion.
     """
     listed = texts(data.get("capabilities"))
     found: Dict[str, Tuple[Any, str]] = {"rerank": (False, "Ollama cannot rank documents")}
@@ -173,7 +174,10 @@ def _read_abilities(data: Mapping[str, Any]) -> FrozenSet[str]:
 
 
 def _read_details(details: Mapping[str, Any]) -> Dict[str, Any]:
-    """Read the facts that occur in the model list and in the details; omit empty values."""
+    """Read facts from the object ``details``; omit empty values.
+
+    The model list, the response of ``/api/show`` and the list of loaded models contain it.
+    """
     quantization = nonempty_text(details.get("quantization_level"))
     found = {
         "architecture": nonempty_text(details.get("family")),
@@ -278,7 +282,7 @@ def _model_info(data: Mapping[str, Any], provider: str) -> ModelInfo:
 
 
 def parse_details(data: Any, model: str, provider: str) -> ModelInfo:
-    """Read the facts about one model from its details.
+    """Read the facts about one model from the response of ``/api/show``.
 
     Raises:
         ProviderError: The response is an error, or not an object.
@@ -362,8 +366,8 @@ def check_empty_chat(data: Any, reason: str) -> Mapping[str, Any]:
 
     Args:
         data: Response to a chat without messages.
-        reason: ``load`` or ``unload``. The documentation shows a response without a reason,
-            which is accepted as well.
+        reason: The expected ``done_reason``: ``load`` or ``unload``. A response without a reason
+            is accepted as well, because Ollama's documentation shows one.
 
     Raises:
         ProviderError: The response is an error, or does not confirm the load or the unload.
@@ -375,7 +379,7 @@ def check_empty_chat(data: Any, reason: str) -> Mapping[str, Any]:
 
 
 def check_empty_embed(data: Any) -> Mapping[str, Any]:
-    """Return the response to an embedding request without texts, which has no vectors.
+    """Return the response to an embedding request without texts, if it has no vectors.
 
     Raises:
         ProviderError: The response is an error, or contains vectors.
@@ -419,7 +423,7 @@ def show_payload(model: str, verbose: bool = False) -> Dict[str, Any]:
 
 
 def parse_files(data: Any) -> FrozenSet[str]:
-    """Read the digests of the files from which a model is loaded, from its Modelfile.
+    """Read from a model's Modelfile the digests of the files from which the model is loaded.
 
     The result is empty for a stub, or if the server does not report the files.
 

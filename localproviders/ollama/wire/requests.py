@@ -102,10 +102,11 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     # By default the server drops the oldest messages without notice
     # (docs/reference/ollama.md, "Context window").
     top["truncate"] = {"error": False, "truncate": True, "allow": None}[request.overflow]
-    # A full window slides by default, and the beginning of the text is lost. `shift` is a property
-    # of the loaded model: another value reloads the model. So `shift` is sent only with a window,
-    # because another window reloads the model anyway. Otherwise two programs that use the same
-    # model would reload it in turns.
+    # By default a full context window slides: the server drops the beginning of the text. `shift`
+    # is a property of the loaded model, so a request with another value makes the server reload the
+    # model. `shift` is therefore sent only in requests that also set the window, because a new
+    # window makes the server reload the model anyway. If each request contained `shift`, two
+    # programs that use the same model would make the server reload it in turns.
     if request.context_length is not None and request.overflow == "error":
         top["shift"] = False
     if not top["options"]:
@@ -122,7 +123,7 @@ def load_options(payload: Mapping[str, Any]) -> Hashable:
 
 
 def schema_in_words(payload: Dict[str, Any]) -> bool:
-    """Move the schema of a chat into a message; return whether the request had one."""
+    """Move the schema of a chat into a message; return whether the request had a schema."""
     schema = payload.pop("format", None)
     if schema is not None and "messages" in payload:
         payload["messages"] = refused_schemas.with_words(payload["messages"], schema)
@@ -130,7 +131,7 @@ def schema_in_words(payload: Dict[str, Any]) -> bool:
 
 
 def keep_alive(seconds: float) -> float:
-    """Return the seconds in the form of the server, where a negative number means for ever."""
+    """Return the keep-alive for the server's JSON, where a negative number means for ever."""
     # Described in docs/reference/ollama.md, "Keep-alive".
     return -1 if seconds == float("inf") else seconds
 

@@ -1,8 +1,8 @@
 """Translation of Ollama's JSON to chunks, responses and vectors.
 
-This includes the host where a model runs, which every call checks before it sends a prompt
-(docs/reference/ollama.md, "Cloud models"), and the reports of a pull, a push or a creation
-(docs/reference/ollama.md, "Progress").
+The module also reads the host where a model runs: a call checks this host before it sends a prompt
+(docs/reference/ollama.md, "Cloud models"). It also reads the reports of a pull, a push or a
+creation (docs/reference/ollama.md, "Progress").
 """
 
 from __future__ import annotations
@@ -73,11 +73,12 @@ class ChunkParser:
         self._logprobs = logprob_tally(look)
         self._tally = Tally("tool calls", MOST_CALLS)
         self._weight_left = MOST_WEIGHT
-        #: The tool calls so far, each with the reason why it could not be read, or an empty text.
+        #: The tool calls so far. Each has the reason why its arguments could not be read, or an
+        #: empty text if they were read.
         self._calls: List[Tuple[ToolCall, str]] = []
         self._thinking = ThinkingSplitter()
         self._began = False
-        # Text of a record that could not be read to its end.
+        # Text of the last record, if an error stopped the parser before it returned the chunk.
         self._unread = ""
         self._template = Template(_changing_strings, max_json_depth)
         self.quick: Callable[[str], Optional[CompletionChunk]] = self._template.read
@@ -136,7 +137,7 @@ class ChunkParser:
         chunk.thinking_inferred = self._thinking.found
 
     def _source(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the object with the fields of the answer.
+        """Return the JSON object that contains the text: the message, or the record itself.
 
         Raises:
             ProtocolError: The message is not an object; or this is the last record, and no record
@@ -157,11 +158,17 @@ class ChunkParser:
 
     @property
     def held(self) -> str:
-        """Received text that is in no chunk: from an unreadable record, or from a possible tag."""
+        """Received text that is in no chunk.
+
+        It comes from an unreadable record, or may be the beginning of a thinking tag.
+        """
         return self._thinking.held + self._unread
 
     def reread(self, text: str) -> Optional[Tuple[str, str]]:
-        """Split the complete text at a lone closing tag; return None if there is no such tag."""
+        """Split the complete text at a closing thinking tag that has no opening tag.
+
+        Return the thinking and the text; None if there is no such tag.
+        """
         return self._thinking.reread(text)
 
     def _check_end(self, data: Mapping[str, Any]) -> None:
@@ -200,7 +207,10 @@ class ChunkParser:
         return self._calls[-1]
 
     def _arguments(self, arguments: Any) -> Optional[Dict[str, Any]]:
-        """Return the arguments of a call, which can be a text; None if they cannot be read."""
+        """Return the arguments of a tool call; None if they cannot be read.
+
+        Servers send them as an object or as JSON text.
+        """
         if isinstance(arguments, str) and arguments.strip():
             return read_arguments(arguments, self._max_depth, self._look, self._spend)
         if arguments is None or arguments == [] or isinstance(arguments, str):

@@ -1,4 +1,8 @@
-"""Decision requests in OpenAI's dialect: ``/v1/systemone`` and ``/v1/decisions``. No I/O."""
+"""Decision requests in OpenAI's dialect: the routes ``/v1/systemone`` and ``/v1/decisions``.
+
+A decision request contains a state, a text or JSON value, and typed questions about it. Each answer
+is a choice with probabilities. This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +52,14 @@ def decisions_payload(
     Args:
         model: Name of the model.
         request: The request.
-        questions: The questions to send: those of the request, or some of them.
+        questions: The questions to send: all questions of the request, or some of them.
     """
     asked = [_question(name, question) for name, question in questions.items()]
     return {"model": model, "input": _input(request), "questions": asked}
 
 
 def _input(request: DecisionRequest) -> Any:
-    """Return the state: a text as it is, and anything else as the parts of a message."""
+    """Return the state: a text without images as it is, anything else as the parts of a message."""
     if isinstance(request.state, str) and not request.images:
         return request.state
     images = [{"type": "input_image", "image_url": image.data_uri} for image in request.images]
@@ -117,7 +121,9 @@ def parse_decisions(
 def _in_order(
     names: Sequence[str], records: Sequence[Mapping[str, Any]]
 ) -> List[Mapping[str, Any]]:
-    """Return the records in the order of the questions. If the records have names, sort by them.
+    """Return the records in the order of the questions.
+
+    If the records have names, the names decide. Otherwise the records have this order already.
 
     Raises:
         ProtocolError: There is not one record for each question.
@@ -140,11 +146,11 @@ _MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS = 64, 255, 10
 _UNKNOWN = RouteLimits(_MOST_QUESTIONS, _MOST_OPTIONS, _MOST_LEVELS)
 _OPENAI = RouteLimits(400, 255, 10)
 
-#: The known programs, by the owner that their list of models names.
+#: The known programs, by the value of ``owned_by`` in their list of models.
 PRODUCTS: Mapping[str, Product] = {
     "llamacpp": Product(RouteLimits(None, 255, 10, images=8)),
     "vllm": Product(RouteLimits(64, 26, 10, images=0)),
-    # Ollama, whose form of images differs from the form in this dialect.
+    # Ollama. It reads images in another form than this dialect has.
     "library": Product(RouteLimits(64, 26, 26, images=0)),
     "sglang": Product(
         RouteLimits(None, 255, 10, images=0), lacks=(DECISIONS_METHOD,), instead=_PRIVATE
@@ -153,7 +159,7 @@ PRODUCTS: Mapping[str, Product] = {
 
 
 def read_product(data: Any) -> Optional[str]:
-    """Return the product that a list of models names as the owner; None if it is not known."""
+    """Return the owner in a list of models if it is a key of `PRODUCTS`; otherwise None."""
     owners = {record.get("owned_by") for record in mappings(mapping(data).get("data"))}
     return next((owner for owner in owners if owner in PRODUCTS), None)
 
@@ -185,7 +191,7 @@ def routes(prefix: str, rules: Sequence[Rule], *limits: RouteLimits) -> Tuple[De
     )
 
 
-#: How a server with OpenAI's dialect answers decision requests.
+#: The routes and limits of decision requests to servers that speak OpenAI's dialect.
 DECISIONS = DecisionDialect(
     routes=routes("", RULES, _UNKNOWN, _OPENAI),
     unsupported={"keep_alive": "this kind of server keeps its model loaded"},

@@ -1,4 +1,4 @@
-"""Translation of the dialect's error texts to this package's errors."""
+"""Translation of the error texts of OpenAI's dialect to this package's errors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from localproviders.errors import (
 )
 
 RULES: Tuple[Rule, ...] = (
-    # A call that the model wrote could not be parsed: llama.cpp, LM Studio, Ollama, Groq. This rule
-    # is the first, because the text may quote the whole answer of the model.
+    # The texts of llama.cpp, LM Studio, Ollama and Groq if they could not parse a tool call that
+    # the model wrote. This rule is the first, because such a text may quote the whole answer of
+    # the model, which could match another rule.
     rule(
         r"failed to parse input at pos \d|failed to (parse|generate) (a )?tool.?call"
         r"|error parsing tool call|XML syntax error on line"
@@ -44,12 +45,18 @@ RULES: Tuple[Rule, ...] = (
         r"|configured context size is \d|exceeds maximum allowed token size|tokens_limit_reached"
         r"|tokens to keep from the initial prompt|keep the first \d+ tokens"  # LM Studio
         r"|must be less than max_seq_len|is greater than max_seq_len|text cannot exceed \d+ tokens"
-        r"|input is never truncated|text and schema must not exceed",  # Ollama's decision models
+        # Ollama, for models that answer decision requests
+        r"|input is never truncated|text and schema must not exceed",
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),
-    # OpenRouter refuses a request while others are counted, and says when to send it again.
-    rule(r"\bopenrouter_in_flight_budget\b", ServerBusyError, "send fewer requests at once"),
+    # OpenRouter refuses a request while running requests use up the budget, and says when to send
+    # it again.
+    rule(
+        r"\bopenrouter_in_flight_budget\b",
+        ServerBusyError,
+        "send fewer requests at the same time",
+    ),
     certain(
         r"\bfree-models-per-day|\bopenrouter_free_tier_daily\b",
         RequestRejectedError,
@@ -64,7 +71,8 @@ RULES: Tuple[Rule, ...] = (
         RequestRejectedError,
         NO_CREDIT,
     ),
-    # The service refuses the content. The status can be 403, which usually is about the key.
+    # The service refuses the content. The status can be 403, which usually means that the API key
+    # lacks a permission.
     certain(
         r"\bcontent_policy_violation\b|\bcontent_filter\b|\bResponsibleAIPolicyViolation\b"
         r"|\binput was flagged\b|content management policy|\brequires moderation\b",
@@ -74,8 +82,8 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"\bno endpoints found that\b",
         CapabilityError,
-        "leave the field out that the model "
-        "lacks, or choose another model; with strict=False, OpenRouter passes over it",
+        "leave out the field that the "
+        "model does not support, or choose another model; with strict=False, OpenRouter ignores it",
     ),
     rule(
         r"\bno endpoints (found|available) matching|\bno allowed providers\b"

@@ -1,7 +1,7 @@
-"""The parts of an answer that the service needs back unchanged, besides its text and its calls.
+"""The parts of an answer that a service needs back unchanged, besides text and tool calls.
 
-OpenRouter sends the signatures and the encrypted parts of the thinking in `reasoning_details`, and
-Gemini a signature in each tool call (docs/dialects.md, "Signatures"). They are kept in
+OpenRouter sends the signatures and the encrypted parts of the thinking in `reasoning_details`.
+Gemini sends a signature in each tool call (docs/dialects.md, "Signatures"). These parts are kept in
 `Message.provider_data`, and sent only to the model that wrote them.
 """
 
@@ -18,12 +18,12 @@ API = "openai"
 
 _EXTRA = "extra_content"
 _CALLS = "tool_calls"
-# Fields of a part of the thinking that arrive in pieces.
+# Fields in a part of the thinking. The text of each of these fields arrives in pieces.
 _GROWING = ("text", "summary", "data")
 
 
 class KeptParts:
-    """The collector of these parts for one answer.
+    """A collector of the parts of one answer that must be sent back.
 
     Args:
         model: Name of the requested model; if it is empty, nothing is kept.
@@ -50,7 +50,7 @@ class KeptParts:
         return bool(details or extras)
 
     def _add_detail(self, part: Mapping[str, Any], place: int) -> None:
-        """Add a part, or a piece of one: the pieces of a part have its index and its type."""
+        """Add a part or a piece of a part; pieces of one part have the same index and type."""
         index = part.get("index")
         key = (index if isinstance(index, int) else place, str(part.get("type")))
         held = self._details.setdefault(key, {})
@@ -62,7 +62,11 @@ class KeptParts:
             held[name] = f"{before}{value}" if grows else value
 
     def data(self, calls: Sequence[ToolCall]) -> Optional[Dict[str, Any]]:
-        """Return the data to keep of a complete answer with these calls; None if there is none."""
+        """Return the collected data of a complete answer; None if there is none.
+
+        Args:
+            calls: The tool calls of the answer.
+        """
         if not (self._model and self.has_any):
             return None
         found: Dict[str, Any] = {"api": API, "model": self._model}
@@ -72,7 +76,10 @@ class KeptParts:
         return {**found, _CALLS: extras} if extras else found
 
     def _extras_of(self, calls: Sequence[ToolCall]) -> Dict[str, Any]:
-        """Return the extra content of calls by their ids. Without an id, the order decides."""
+        """Return the extra content of tool calls by the ids of the calls.
+
+        Extra content without an id belongs to the first call that has no extra content yet.
+        """
         ids = [call.id for call in calls]
         free = iter([each for each in ids if each not in {id_ for id_, _ in self._extras}])
         found = ((id_ if id_ in ids else next(free, None), extra) for id_, extra in self._extras)
@@ -80,12 +87,12 @@ class KeptParts:
 
 
 def with_kept_parts(payload: Dict[str, Any], message: Message, model: str) -> Dict[str, Any]:
-    """Return the JSON of an answer with its kept parts, if they are of the same model."""
+    """Return the JSON of an answer, with its kept parts if the requested model wrote them."""
     data = message.provider_data
     if data.get("api") != API or data.get("model") != model:
         return payload
     if data.get(DETAILS):
-        # The parts have the text of the thinking, too.
+        # The parts contain the text of the thinking, so it is not sent a second time.
         payload = {**payload, DETAILS: data[DETAILS]}
         payload.pop("reasoning_content", None)
     extras = mapping(data.get(_CALLS))

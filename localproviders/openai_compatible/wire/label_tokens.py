@@ -1,7 +1,7 @@
-"""The fields of llama.cpp that restrict an answer to labels, and the tokens of labels.
+"""The request fields that restrict an answer of llama.cpp to labels, and the tokens of labels.
 
-docs/reference/decisions.md, "A decision out of a chat model", explains what the server does with
-them.
+A label, such as A or B, is the short form of one answer to a question. docs/reference/decisions.md,
+"A decision out of a chat model", explains what the server does with the fields.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def labels_payload(labels: Iterable[str], model: str) -> Dict[str, Any]:
     """Return the JSON for ``/tokenize`` that makes llama.cpp return the tokens of labels.
 
     Each label is on two lines: alone, and with a blank before it. No token contains both a line
-    break and a letter.
+    break and a letter, so the line breaks do not change the tokens of the labels.
     """
     content = "".join(f"\n{label}\n {label}" for label in labels)
     return Payload(model=model, content=content, with_pieces=True)
@@ -55,10 +55,11 @@ def _with_text(tokens: Any) -> List[Mapping[str, Any]]:
 
 
 def bias_fields(tokens: Iterable[int]) -> Dict[str, Any]:
-    """Return the fields that allow only these tokens next, and keep the ratios between them.
+    """Return the fields that allow only these tokens next.
 
-    The server reports the probabilities after the bias only with ``post_sampling_probs``. Its usual
-    samplers would drop unlikely tokens and change the ratios of the others.
+    The fields keep the ratios between the probabilities of the tokens. The server reports the
+    probabilities after the bias only with ``post_sampling_probs``. Its usual samplers would drop
+    unlikely tokens and change the ratios of the others.
     """
     return {
         "logit_bias": {str(token): _BIAS for token in tokens},

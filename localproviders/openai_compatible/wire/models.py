@@ -1,6 +1,7 @@
-"""The list of models in this dialect.
+"""Parser of the list of models in OpenAI's dialect.
 
-The list never says directly that a model lacks an ability. It only names another purpose.
+Few servers report directly that a model lacks an ability. Most lists only name another purpose of
+the model, from which missing abilities are inferred.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _DETAIL = "GET /v1/models"
 _INPUTS = {"image": "vision", "audio": "audio"}
 
 # Purposes of models that write no text: by the field that names the purpose, and by the word in
-# this field. The fields are those of llama.cpp and OpenRouter, of Lemonade, and of Together.
+# this field. The first field is that of llama.cpp and OpenRouter, the second that of Lemonade, and
+# the third that of Together.
 _PURPOSES: Mapping[str, Mapping[str, str]] = {
     "output_modalities": {
         "decisions": "decision",
@@ -37,7 +39,7 @@ _PURPOSES: Mapping[str, Mapping[str, str]] = {
 # reports this output for every model that is not a decision model, so a model that has only this
 # output may still be unable to chat.
 _TEXT = "text"
-# Abilities that are missing if a list of outputs does not name them.
+# Abilities that a model lacks if its list of outputs does not name them.
 _LISTED_OUTPUTS = ("decision", "image_generation")
 # A price as a decimal number, without a sign.
 _PRICE = re.compile(r"\d{1,9}(\.\d{1,18})?(e-\d{1,2})?")
@@ -65,9 +67,9 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 def evidence_of(data: Mapping[str, Any]) -> Evidence:
     """Return the facts about a model in its record of the list.
 
-    llama.cpp adds `meta` and `architecture`, and others add a context window. The `capabilities` in
-    llama.cpp's second list, `models`, are not read, because they are ``completion`` for every
-    model, even for a decision model.
+    llama.cpp adds `meta` and `architecture`, and other servers add a context window. The
+    `capabilities` in llama.cpp's second list, `models`, are not read, because they are
+    ``completion`` for every model, even for a decision model.
     """
     meta = mapping(data.get("meta"))
     inputs = texts(mapping(data.get("architecture")).get("input_modalities"))
@@ -98,7 +100,8 @@ def evidence_of(data: Mapping[str, Any]) -> Evidence:
     )
 
 
-# Fields of requests in OpenRouter's list `supported_parameters`, and our names of the abilities.
+# Request fields in OpenRouter's list `supported_parameters`, and this package's names of the
+# abilities that they show.
 _PARAMETERS = {
     "tools": "tools",
     "reasoning": "thinking",
@@ -107,10 +110,11 @@ _PARAMETERS = {
 
 
 def _parameters(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
-    """Return the abilities that the list of a model's fields shows, and those that it excludes.
+    """Return the abilities that `supported_parameters` shows, and the abilities that it excludes.
 
-    The list is the union of all providers of the model, so a field that it lacks is missing
-    everywhere. `parse` also works without structured outputs, so this ability is not excluded.
+    The second result also has the inputs that the model lacks. OpenRouter lists each field that at
+    least one provider of the model supports, so no provider supports a field that is not listed.
+    `parse` also works without structured outputs, so this ability is not excluded.
     """
     listed = texts(data.get("supported_parameters"))
     if not listed:
@@ -132,14 +136,15 @@ def _parameters(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]
     return found, denied
 
 
-# The word for an effort of zero, and this package's word for it.
+# OpenRouter's word for no thinking, and this package's word for it.
 _NONE, _OFF = "none", "off"
 
 
 def _levels(reasoning: Mapping[str, Any]) -> List[str]:
-    """Return the levels of thinking in OpenRouter's list, with ``off`` if it can be switched off.
+    """Return a model's levels of thinking, with ``off`` if thinking can be switched off.
 
-    Without a field `mandatory`, it is not known whether it can.
+    OpenRouter reports them. Without its field `mandatory`, it is not known whether thinking can be
+    switched off.
     """
     levels = [each for each in texts(reasoning.get("supported_efforts")) if each != _NONE]
     return [_OFF, *levels] if levels and reasoning.get("mandatory") is False else levels
@@ -148,7 +153,7 @@ def _levels(reasoning: Mapping[str, Any]) -> List[str]:
 def _purposes(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Return the purposes of a model, and the abilities that they exclude.
 
-    Both are mappings from an ability to the server's words.
+    Both are mappings from an ability to the evidence for it, such as ``type is rerank``.
     """
     found: Dict[str, str] = {}
     denied: Dict[str, str] = {}
@@ -165,7 +170,7 @@ def _purposes(data: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, str]]:
 
 
 def _named_purposes(data: Mapping[str, Any]) -> Dict[str, List[str]]:
-    """Return the words of each field that can name a purpose, without empty fields."""
+    """Return the values of each field that can name a purpose, without empty fields."""
     words = {
         "output_modalities": texts(mapping(data.get("architecture")).get("output_modalities")),
         "labels": texts(data.get("labels")),
@@ -175,7 +180,7 @@ def _named_purposes(data: Mapping[str, Any]) -> Dict[str, List[str]]:
 
 
 def _conclusions(data: Mapping[str, Any]) -> Dict[str, Tuple[Any, str]]:
-    """Infer from the list of a model's outputs what it cannot return, and whether it can chat."""
+    """Infer from a model's outputs which outputs it lacks, and whether it can chat."""
     listed = _named_purposes(data).get("output_modalities", [])
     if not listed:
         return {}
@@ -192,7 +197,7 @@ def parse_models(
     """Read the list of models; omit records without a name.
 
     If the server has no model, `data` can be null (docs/reference/ollama.md, "The OpenAI dialect").
-    Some servers send the list itself (docs/dialects.md, "Lists of models").
+    Some servers send the list without an object around it (docs/dialects.md, "Lists of models").
 
     Raises:
         ProviderError: The response is an error, is too long, or is not a list of models; or a

@@ -1,7 +1,8 @@
-"""The fields that some servers refuse, although they can answer without them.
+"""Request fields that some servers refuse, and that a request can do without.
 
-This package adds most of them to requests by itself. docs/dialects.md, "Fields that servers
-refuse", lists them with the servers.
+If a server refuses such a field, the request can be sent again without the field. This package adds
+most of these fields to requests by itself. docs/dialects.md, "Fields that servers refuse", lists
+the fields with the servers.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from localproviders._http_provider.sending import SYSTEM_MESSAGES, OwnField, sch
 
 _STREAM_OPTIONS = r"(stream[_ -]?options?\b|include[_ ]?usage)"
 
-# "stream" is an ordinary word, so the text must also have a word of refusal near it. A text that
-# names `stream_options` refuses that field, even if it suggests `stream` instead.
+# "stream" is an ordinary word, so the error text must also have a word of refusal near it. An error
+# text that names `stream_options` refuses that field, even if the text also mentions `stream`.
 _WORD = r"(\bstream(ing|ed)?\b|流式)"
 _DENIAL = (
     r"(\b(not|no|none|cannot|unable|only|without|false|invalid|extra|additional|remove|disabled?"
@@ -25,8 +26,8 @@ _STREAM = rf"\A(?!.*{_STREAM_OPTIONS}).*({_WORD}.{{0,60}}?{_DENIAL}|{_DENIAL}.{{
 
 _ENCODING = r"encoding[_ -]?format|\bbase64\b"
 
-# An error text that demands the field also names the field, but does not refuse it. For example,
-# DeepSeek demands it while a model thinks.
+# An error text that demands `reasoning_content` also names this field, but does not refuse it. For
+# example, DeepSeek demands the field while a model thinks.
 _NEEDED = (
     r"(reasoning_content.{0,80}(\bmissing\b|\brequired\b|must be (passed|provided|included|sent))"
     r"|\b(missing|requires?|provide|include)\b.{0,40}reasoning_content)"
@@ -36,7 +37,7 @@ _THINKING_KEYS = ("reasoning_content", "reasoning_details")
 
 
 def _without(key: str, *others: str) -> Callable[[Dict[str, Any]], bool]:
-    """Return a function that removes these keys, and returns whether `key` was set."""
+    """Return a function that removes these keys from a request, and tells whether it had `key`."""
 
     def leave_out(payload: Dict[str, Any]) -> bool:
         for other in others:
@@ -56,14 +57,15 @@ def _without_thinking(payload: Dict[str, Any]) -> bool:
 
 
 def _with_new_limit(payload: Dict[str, Any]) -> bool:
-    """Write the limit under OpenAI's newer name; return whether there was one."""
+    """Rename `max_tokens` to OpenAI's newer name; return whether the request had this limit."""
     limit = payload.pop("max_tokens", None)
     if limit is not None:
         payload["max_completion_tokens"] = limit
     return limit is not None
 
 
-# The server's chat template reads these fields even in requests that the model does not answer.
+# The server's chat template reads these fields even in requests that the model does not answer,
+# such as requests that count tokens.
 _OF_PROMPTS: Tuple[OwnField, ...] = (
     OwnField(
         name="reasoning_content",
@@ -160,13 +162,13 @@ def of_service(names: Mapping[str, str]) -> Sequence[OwnField]:
     """Return the caller's fields that a model of a service may refuse.
 
     Args:
-        names: The service's names of fields, by our names.
+        names: Field names of the service, by this package's names of the same fields.
     """
     return (_SWITCH, *(_of_model(name, names.get(name, name)) for name in _OF_MODELS))
 
 
-# The switch of a service with its own words. Some models cannot stop thinking, and others cannot
-# think.
+# The possible names of the field that switches thinking on or off. Models that cannot stop thinking
+# and models that cannot think may refuse the field.
 _SWITCH_KEYS = ("reasoning", "thinking", "reasoning_effort")
 
 
@@ -182,7 +184,7 @@ _SWITCH = OwnField(
     leave_out=_without_switch,
     lost="the service or the model decides whether and how much the model reasons",
     combined=r"\bvalues?\b|one of|must be|expected|\btools?\b|\bfunctions?\b",
-    hint="leave out thinking, or pass a value that the model has; or pass strict=False",
+    hint="leave out thinking, or pass a value that the model supports; or pass strict=False",
     of_model=True,
 )
 
@@ -194,15 +196,15 @@ def _of_model(name: str, key: str) -> OwnField:
         refusal=rf"\b{words}\b",
         keys=(key,),
         leave_out=_without(key),
-        lost="the model uses its own value",
+        lost="the model uses its default value",
         combined=r"\bvalues?\b|one of|must be|expected|at least|at most|less than|greater than",
-        hint=f"leave {name} out, which this model refuses; or pass strict=False",
+        hint=f"leave out {name}, because this model refuses it; or pass strict=False",
         of_model=True,
     )
 
 
 def of_path(path: str) -> Sequence[OwnField]:
-    """Return the fields that are added to requests to a route of the dialect."""
+    """Return the fields that can be left out of requests to a path if the server refuses them."""
     if path.endswith("/embeddings"):
         return _OF_VECTORS
     if path.endswith("/completions"):

@@ -1,7 +1,9 @@
-"""The greetings by which programs of this dialect are recognised (docs/reference/discovery.md).
+"""The responses by which programs that speak OpenAI's dialect are recognised.
 
-`PRODUCTS` is the table. A port or a status never identifies a program: a sign is a key of JSON with
-the type of its value, a complete text, or a header.
+docs/reference/discovery.md describes these responses, which are called greetings. `PRODUCTS` is the
+table of the programs and their signs. A sign is a detail of a greeting, such as a key of its JSON
+with the type of the value, its complete text, or a header. A port or a status alone never
+identifies a program.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple
 from localproviders._dialect.values import mapping, nonempty_text
 from localproviders.kinds import Greeting
 
-#: The path of the usual list of models. Signs may name it, because its response is always read.
+#: The usual path of the list of models. Its response is always read, so a sign in this response
+#: needs no further request.
 LIST = "/v1/models"
 
 _NOTHING = type(None)
@@ -21,8 +24,8 @@ class Sign(NamedTuple):
     """One sign of a program, in the response to one path.
 
     Attributes:
-        path: The path of the request, which changes nothing on any server.
-        tells: Function that returns the deciding part of the response in words, such as
+        path: The path of the GET request. The request changes nothing on any server.
+        tells: Function that returns a description of the sign in the response, such as
             ``owned_by 'vllm'``; an empty text if the response does not have the sign.
     """
 
@@ -39,10 +42,11 @@ class Product(NamedTuple):
             are checked in order, so that a path is requested only if the server has the earlier
             signs.
         roots: The paths of its API, the preferred one first.
-        version: The places of its version: pairs of a path and a key.
-        model: A path and a key with the name of its only model, for programs without a list.
+        version: The places of its version: pairs of a path and a JSON key.
+        model: A path and a JSON key with the name of its only model, for programs without a list
+            of models.
         forwards_prompts: Whether it usually sends prompts to other hosts.
-        kind: The provider kind that serves it; None for the kind of this folder.
+        kind: The provider kind for the program; None means ``openai-compatible``.
     """
 
     name: str
@@ -58,7 +62,7 @@ class Product(NamedTuple):
 
 
 def _in_words(found: Mapping[str, Any]) -> str:
-    """Return keys with their values as text; for a list or an object, only the key."""
+    """Return keys with their values as text; if the value is a list or an object, only the key."""
     return ", ".join(
         key if isinstance(value, (list, dict)) else f"{key} {value!r}"
         for key, value in found.items()
@@ -73,7 +77,10 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 
 def _chosen(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return the wanted keys in words; an empty text if one is missing or does not fit."""
+    """Return the wanted keys and their values as text.
+
+    The text is empty if a key is missing, or if a value has not the wanted type or value.
+    """
     fits = all(key in found and _fits(found[key], value) for key, value in wanted.items())
     return _in_words({key: found[key] for key in wanted}) if fits else ""
 
@@ -84,7 +91,10 @@ def _has(path: str, **wanted: Any) -> Sign:
 
 
 def _has_one_of(path: str, key: str, *names: str, **wanted: Any) -> Sign:
-    """Return a sign like `_has` that also requires, under `key`, an object with such a name."""
+    """Return a sign like `_has` that also requires an object under `key`.
+
+    This object must have at least one of the `names` as a key.
+    """
 
     def tells(greeting: Greeting) -> str:
         inner = mapping(greeting.json.get(key))
@@ -104,7 +114,7 @@ def _each_has(path: str, **wanted: Any) -> Sign:
 
 
 def _if_all(words: Sequence[str]) -> str:
-    """Return the words for the first value; empty if there is no value, or one has no words."""
+    """Return the first text; an empty text if one of the texts is empty, or if there are none."""
     return words[0] if words and all(words) else ""
 
 
@@ -189,7 +199,7 @@ def _refuses(path: str, *statuses: int, key: str = "") -> Sign:
 
 # --- the table -------------------------------------------------------------------------------
 
-#: The path that is requested first. Even a refusal of this request may have signs.
+#: The root path. Even a response that refuses this request may have signs, such as a header.
 _ANY = "/"
 
 _LLAMA_CPP = Product(
@@ -204,8 +214,8 @@ _LLAMA_CPP = Product(
 )
 
 #: The programs, in the order in which their signs are checked. A program that copies the greeting
-#: of another program comes before that program. So does a proxy, because it passes on the greetings
-#: of other programs.
+#: of another program comes before that program. A proxy comes before the programs whose greetings
+#: it passes on.
 PRODUCTS: Tuple[Product, ...] = (
     Product(
         "Docker Model Runner",
@@ -233,7 +243,8 @@ PRODUCTS: Tuple[Product, ...] = (
     ),
     Product(
         "Open WebUI",
-        # An administrator may change the name. The program then appends its own name.
+        # An administrator may change the displayed name. The program then appends "Open WebUI" to
+        # the new name.
         ways=(
             (
                 _has("/api/config", status=True, name=str, features=dict),
@@ -294,7 +305,7 @@ PRODUCTS: Tuple[Product, ...] = (
         "vLLM",
         ways=(
             (_models(LIST, owned_by="vllm"),),
-            # Its key protects only /v1.
+            # An API key of vLLM protects only the paths below /v1.
             (_refuses(LIST, 401), _has("/version", version=str), _contains("/metrics", "vllm:")),
         ),
         version=(("/version", "version"),),
@@ -341,7 +352,8 @@ PRODUCTS: Tuple[Product, ...] = (
     Product("Xinference", ways=((_lists("/v1/cluster/info", node_type=str, ip_address=str),),)),
     Product("GPT4All", ways=((_models(LIST, owned_by="humanity", permission=list),),)),
     _LLAMA_CPP._replace(
-        # A proxy may have replaced the header. KoboldCpp has this route, too.
+        # A proxy may have replaced the header. KoboldCpp also has this route, so KoboldCpp is
+        # checked first.
         ways=(
             (_has("/props", role="router", model_path=str),),
             (
@@ -350,7 +362,7 @@ PRODUCTS: Tuple[Product, ...] = (
             ),
         ),
     ),
-    # A proxy may serve only the routes of the dialect.
+    # A proxy may serve only the routes of OpenAI's dialect.
     _LLAMA_CPP._replace(ways=((_models(LIST, owned_by="llamacpp"),),), kind=None),
     Product(
         "MLX-LM",
@@ -366,7 +378,7 @@ PRODUCTS: Tuple[Product, ...] = (
 
 
 def owners(greeting: Greeting) -> str:
-    """Return in words the owners in a list of models, which may name an unknown program."""
+    """Return a text with the owners in a list of models. An owner may be the name of a program."""
     found = dict.fromkeys(nonempty_text(entry.get("owned_by")) for entry in entries_of(greeting))
     named = [repr(owner) for owner in found if owner]
     return f"owned_by {', '.join(named)}" if named else ""

@@ -1,7 +1,7 @@
-"""The time to wait after a refused request, from the headers with the limits of a service.
+"""Functions that read from rate-limit headers how long to wait after a refused request.
 
-Services write the same header in different ways (docs/reference/clouds.md, "Limits"). So each
-service names the function that reads its headers.
+Services write the same header in different forms (docs/reference/clouds.md, "Limits"). So
+`ServiceRules.read_wait` is the function that reads the form of one service.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Functions that make the dialect's JSON for requests, and the JSON for counting and rendering.
+"""Functions that make the JSON of requests in OpenAI's dialect.
 
-The dialect has no route that counts tokens. llama.cpp and vLLM have different routes for it, and
-llama.cpp has one that renders a prompt. Their responses are also parsed here.
+The dialect has no route that counts tokens. llama.cpp and vLLM have different routes that do so,
+and llama.cpp has a route that renders a prompt. This module makes the JSON for these routes as
+well, and parses their responses.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 else:
     strict = LazyModule("localproviders.schema.strict")
 
-# Fields with the same name in this package and in the dialect. OpenAI does not have the last
-# three. llama.cpp and LM Studio read them (docs/reference/lmstudio.md, "Sampling parameters"). Some
-# other servers ignore them, and others answer with status 400.
+# Fields with the same name in this package and in the dialect. OpenAI's own service does not have
+# the last three. llama.cpp and LM Studio read them (docs/reference/lmstudio.md, "Sampling
+# parameters"). Some other servers ignore them, and others answer with status 400.
 _SHARED_NAMES = (
     "max_tokens",
     "temperature",
@@ -44,7 +45,7 @@ _TOOL_CHOICES = ("auto", "none", "required")
 _TEMPLATE = "chat_template_kwargs"
 
 
-# The field with the caller's choice among OpenRouter's providers, and the one with its plugins.
+# OpenRouter's field for the choice of a provider, and its field for plugins.
 _ROUTING, _PLUGINS = "provider", "plugins"
 
 
@@ -84,11 +85,11 @@ def completion_payload(
 
 
 def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the caller's `extra_body`, with our arguments of two fields added to its own.
+    """Return the caller's `extra_body`; two of its fields are merged with the package's values.
 
-    These are the arguments of the chat template, and those of the choice of a provider. The
-    caller's values have priority. No other field is merged, because half of our value together with
-    half of the caller's could mean something else.
+    These fields are the arguments of the chat template, and the choice of a provider. The caller's
+    values have priority. No other field is merged, because a mixture of the package's value and
+    the caller's value could mean something else.
     """
     found = dict(extra)
     for name in (_TEMPLATE, _ROUTING):
@@ -98,28 +99,29 @@ def _with_extra(payload: Mapping[str, Any], extra: Mapping[str, Any]) -> Mapping
     return found
 
 
-# Fields that every provider of OpenRouter has.
+# Fields that every provider of OpenRouter supports.
 _EVERYWHERE = frozenset(("model", "messages", "prompt", "max_tokens", "max_completion_tokens"))
 
 
+# Fields that OpenRouter itself reads.
 _OURS = frozenset(("stream", "stream_options", _PLUGINS, _ROUTING))
 
 
 def _has_optional_fields(payload: Mapping[str, Any]) -> bool:
-    """Return whether a request has fields that a provider of OpenRouter may lack."""
+    """Return whether a request has fields that some providers of OpenRouter do not support."""
     return not payload.keys() <= _EVERYWHERE | _OURS
 
 
 def may_lose_fields(request: CompletionRequest, rules: ServiceRules) -> bool:
-    """Return whether OpenRouter may pass over fields of a request, because it is not strict."""
+    """Return whether OpenRouter may ignore fields of a request, because it is not strict."""
     return not request.strict and _has_optional_fields(completion_payload(request, "", rules)[1])
 
 
 def _routing(request: CompletionRequest, payload: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return the fields that keep OpenRouter from leaving out a part of the request.
+    """Return the fields that tell OpenRouter whether it may leave out a part of the request.
 
-    By default, it passes over a field that the chosen provider does not have, and cuts a prompt
-    that is too long for a small model.
+    By default, OpenRouter ignores a field that the chosen provider does not support, and shortens
+    a prompt that is too long for a model with a small context window.
     """
     found: Dict[str, Any] = {}
     if request.strict and _has_optional_fields(payload):
@@ -152,19 +154,19 @@ def _chat_only(request: CompletionRequest, rules: ServiceRules) -> Dict[str, Any
 def _schema_payload(schema: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the JSON of a schema.
 
-    The field ``strict`` is true only for a schema in the strict form, because OpenAI refuses it
-    with any other schema. Local servers ignore the field.
+    The field ``strict`` is true only for a schema in OpenAI's strict form, because OpenAI refuses
+    ``strict`` with any other schema. Local servers ignore the field.
     """
     named = {"name": "answer", "strict": strict.is_strict(schema), "schema": schema}
     return {"type": "json_schema", "json_schema": named}
 
 
 def _thinking_payload(request: CompletionRequest, rules: ServiceRules) -> Dict[str, Any]:
-    """Return the level of reasoning, or the switch of reasoning, which the chat template reads.
+    """Return the fields that set the level of reasoning, or switch reasoning on or off.
 
-    llama.cpp, vLLM and SGLang pass the switch on to the template of the model. The dialect has no
-    other switch that these servers understand (docs/dialects.md, "Switches of thinking"). Services
-    have switches of their own.
+    The switch is an argument of the chat template. llama.cpp, vLLM and SGLang pass it on to the
+    template of the model. The dialect has no other switch that these servers understand
+    (docs/dialects.md, "Switches of thinking"). Services have switches of their own.
     """
     thinking = request.thinking
     if rules.thinking is not None:
@@ -182,7 +184,8 @@ def message_payload(
     Args:
         message: The message.
         model: Name of the model. Signatures are sent only to the model that made them.
-        rules: The rules of the service, which decide how the thinking of an answer is sent.
+        rules: The rules of the service, which decide how the thinking of an earlier answer is
+            sent.
     """
     payload: Dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images or message.audio:
@@ -227,7 +230,7 @@ def _media_parts(message: Message) -> Iterator[Dict[str, Any]]:
 def embed_payload(
     request: EmbeddingRequest, model: str, rules: ServiceRules = USUAL
 ) -> Dict[str, Any]:
-    """Return the JSON of an embedding request, which requests the vectors as base64 if possible."""
+    """Return the JSON of an embedding request. Vectors are requested as base64 if supported."""
     payload: Dict[str, Any] = {"model": model, "input": list(request.texts)}
     if rules.has_base64:
         payload["encoding_format"] = "base64"

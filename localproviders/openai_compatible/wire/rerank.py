@@ -40,7 +40,7 @@ _NO_ROUTE: Tuple[Rule, ...] = (rule(r"Unexpected endpoint or method", Unsupporte
 # Status codes of servers that cannot rank, because of their model or of their start options: 501
 # (llama.cpp) and 424 (TEI).
 _WRONG_MODEL_STATUSES = (501, 424)
-# SGLang's error names this option if the server was started for text.
+# SGLang's error names this option if the server was started for the generation of text.
 _WRONG_START = r"--is-embedding"
 
 _HINT = "check that the model is a reranking model"
@@ -70,8 +70,8 @@ def rerank_payload(request: RerankRequest, model: str, field: str) -> Payload:
     Args:
         request: The request.
         model: Name of the model.
-        field: Name of the field with the documents. TEI, whose field is ``texts``, cannot shorten
-            the list.
+        field: Name of the field with the documents. The name ``texts`` means TEI, which has no
+            field for `top_n`.
     """
     check_extra_body(request.extra_body)
     payload = {
@@ -119,7 +119,7 @@ def parse_scores(
 
 
 def _checked(data: Any, rules: Sequence[Rule]) -> Mapping[str, Any]:
-    """Return the object of a response; a bare list becomes the `results` of a new object.
+    """Return the object of a response; a list becomes the `results` of a new object.
 
     Raises:
         ProviderError: The response is an error, or neither an object nor a list.
@@ -178,7 +178,10 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _shown(value: Any) -> str:
-    """Return a number or null as it is; of other values, which may quote text, only the type."""
+    """Return a number, a boolean or null as text; for any other value, only its type.
+
+    A text, a list or an object may quote a document.
+    """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return repr(value) if isinstance(value, (int, float)) else _KINDS[type(value)]
@@ -198,7 +201,7 @@ def _usage(body: Mapping[str, Any]) -> Usage:
 
 def is_missing(error: ProviderError) -> bool:
     """Return whether an error means that the server has no such path."""
-    # An error about a missing model also has status 404, but another class.
+    # An error about a missing model also has status 404, but another error class.
     return error.status in _MISSING_STATUSES and type(error) in (
         RequestRejectedError,
         UnsupportedError,
@@ -219,9 +222,9 @@ def needs_other_field(error: ProviderError, field: str) -> bool:
 def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
     """Return the error that the call raises for an error of the server.
 
-    If the server lacks the route, it is an `UnsupportedError`. If the model cannot rank, or the
-    server was started for another purpose, it is a `CapabilityError`. The hint of both contains the
-    recipe with `embed`.
+    If the server lacks the route, the call raises `UnsupportedError`. If the model cannot rank, or
+    the server was started for another purpose, the call raises `CapabilityError`. The hints of both
+    errors say how to rank documents with `embed` instead.
 
     Args:
         error: The error of the last request.
@@ -233,7 +236,7 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
             "physical batch, such as llama-server with --ubatch-size"
         )
     elif _is_web_page(error):
-        return error  # a web server listens there, or a proxy has answered
+        return error  # the address is that of a web server, or a proxy has answered
     elif is_missing(error) or _is_unknown_path(error):
         return no_rerank(f"the server has no {' and no '.join(paths)}", status=error.status)
     elif _is_wrong_model(error):
@@ -248,7 +251,8 @@ def refusal_of(error: ProviderError, paths: Sequence[str]) -> ProviderError:
 
 
 def _is_unknown_path(error: ProviderError) -> bool:
-    # LM Studio sends status 200, so that the error has none. Our own errors have no server's text.
+    # LM Studio answers with status 200, so the error has no status. An error that this package
+    # raises before it sends anything has no text of the server.
     return (
         isinstance(error, UnsupportedError) and error.status is None and bool(error.server_message)
     )

@@ -1,4 +1,4 @@
-"""Translation of the dialect's JSON to chunks and responses.
+"""Translation of the JSON of OpenAI's dialect to chunks and responses.
 
 The server sends tool calls in pieces. A chunk contains only complete tool calls.
 """
@@ -44,8 +44,8 @@ REFUSAL = "refusal"
 #: Last record of a stream.
 _END = "[DONE]"
 
-# Fields of a message or a delta that can have its text, its reasoning or its calls. The first field
-# that is not empty is used.
+# Fields of a message or a delta that can contain its text, its reasoning or its tool calls. The
+# first field that is not empty is used.
 _TEXTS = ("content", "refusal")
 _REASONINGS = ("reasoning_content", "reasoning", "reasoning_text", "thinking", DETAILS)
 _CALLS = ("tool_calls", "function_call")
@@ -57,7 +57,7 @@ _OUTSIDE_CHOICES = {
     *("token", "generated_text", *_TEXTS, *_REASONINGS, *_CALLS),
 }
 
-# Types of the parts of a content, and the fields of a part that can contain its text.
+# Types of the parts of a list in `content`, and the fields of a part that can contain its text.
 _TEXT_PARTS = (None, "text", "output_text", "refusal")
 _THINKING_PARTS = ("thinking", "reasoning", "reasoning_content", "reasoning_text")
 _TEXT_FIELDS = ("text", "refusal", "content")
@@ -74,7 +74,8 @@ class ChunkParser:
         max_json_depth: Deepest nesting of a record.
         rules: Rules that translate the server's error texts.
         look: Function that checks the limits of the call.
-        model: Name of the requested model, for the parts to keep; empty to keep none.
+        model: Name of the requested model. It is stored with the parts of the answer that must be
+            sent back. If it is empty, no such parts are kept.
     """
 
     def __init__(
@@ -96,8 +97,8 @@ class ChunkParser:
         self._reason: Optional[str] = None
         self._index = _ChoiceIndex()
         self._began = self._is_refusal = False
-        # Whether text, thinking, and text of a delta have arrived. A message or a text beside the
-        # deltas repeats them.
+        # Whether text, thinking, and text in a delta have arrived. If a server sends deltas and
+        # also the field `message` or `text`, this field repeats the deltas.
         self._has_text = self._has_thinking = self._has_delta_text = False
         self._message_text: Any = None
         # Text of the current record, which `held` returns if the record cannot be read completely.
@@ -136,20 +137,29 @@ class ChunkParser:
 
     @property
     def held(self) -> str:
-        """Received text that is in no chunk: from an unreadable record, or from a possible tag."""
+        """Received text that is in no chunk.
+
+        It comes from an unreadable record, or may be the beginning of a thinking tag.
+        """
         return self._unread + self._thinking.held
 
     @property
     def implied_end(self) -> Optional[str]:
-        """The record `[DONE]`, which servers may omit after a finish reason; None before that."""
+        """The record `[DONE]`, which servers may omit after a finish reason.
+
+        None means that no finish reason has arrived.
+        """
         return _END if self._reason else None
 
     def reread(self, text: str) -> Optional[Tuple[str, str]]:
-        """Split the complete text at a closing tag without an opening tag; None if it has none."""
+        """Split the complete text at a closing thinking tag that has no opening tag.
+
+        Return the thinking and the text; None if there is no such tag.
+        """
         return self._thinking.reread(text)
 
     def _read_without_choice(self, data: Mapping[str, Any]) -> Optional[CompletionChunk]:
-        """Read a record without a choice, such as a ping or one with the usage.
+        """Read a record without a choice, such as a ping or a record with only the usage.
 
         Raises:
             ProtocolError: The record has text in another field, which would be lost; or it is the
@@ -200,8 +210,9 @@ class ChunkParser:
         if choice.get("index") == self._index.usual:
             self._index.stays = True
         else:
-            # Records that the template has read are not checked here. They had the same index as
-            # the record before, so their index does not rise.
+            # The index of a record that the template has read is not checked here. Such a record
+            # had the same index as the record before it, so the index does not rise with each
+            # token.
             may_count = self._reason is None and not self._template.has_matched
             self._index.check(choice.get("index"), may_count=may_count)
         source, is_whole_message = self._source(choice)
@@ -211,7 +222,7 @@ class ChunkParser:
         if source.get("refusal"):
             self._is_refusal = True
         if reason == "stop" and self._is_refusal:
-            reason = REFUSAL  # the text is no answer, and nothing else would show it
+            reason = REFUSAL  # only the finish reason shows that the text is no answer
         # `held` returns this text if the rest of the record cannot be read.
         self._unread = content
         if reason or "error" in choice or "error" in source:
@@ -224,7 +235,7 @@ class ChunkParser:
             self._calls.add(pieces)
         if self.ended:
             self._check_finished()
-        # A message after the deltas repeats their parts.
+        # A message after the deltas repeats the parts to keep.
         is_kept = not (is_whole_message and self._kept.has_any) and self._kept.add(source)
         usage = _usage_record(data, choice)
         calls = self._complete_calls() if self.ended else ()
@@ -246,8 +257,9 @@ class ChunkParser:
             raw=data,
         )
         self._unread = ""
-        # A template must not read records with pieces of calls, which are collected here, or with
-        # messages, which are compared with earlier ones.
+        # A template must not read records with pieces of tool calls or parts to keep, because these
+        # are collected here. It must not read records with messages either, because these are
+        # compared with earlier messages.
         return chunk, not (pieces or is_whole_message or is_kept)
 
     def _check_failed(self, error: Any, reason: Optional[str]) -> None:
@@ -317,7 +329,7 @@ class ChunkParser:
         return thinking + inner, rest
 
     def _content(self, choice: Mapping[str, Any], source: Mapping[str, Any]) -> Tuple[Any, bool]:
-        """Return the content of a record, and whether the record is of a plain completion.
+        """Return the content of a record, and whether the record belongs to a plain completion.
 
         If a delta has text, the field `text` beside it is ignored, because it repeats the delta.
         OpenAI's own service sends a refusal instead of a text.
@@ -348,7 +360,7 @@ class _ChoiceIndex:
 
     def __init__(self) -> None:
         self._last: Optional[int] = None
-        #: The index of the first record. Further records with it need no check.
+        #: The index of the first record. Further records with this index need no check.
         self.usual: Any = _NOTHING
         #: Whether two records had the same index.
         self.stays = False
@@ -363,7 +375,7 @@ class _ChoiceIndex:
             may_count: Whether a higher index than before can belong to the same choice.
 
         Raises:
-            ProtocolError: The record belongs to another choice than the ones before it.
+            ProtocolError: The record belongs to another choice than the records before it.
         """
         found = 0 if index is None else count(index)
         if found is None:
@@ -416,7 +428,7 @@ def _first_of(source: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _read_parts(content: Any) -> Tuple[str, str]:
-    """Return thinking and text of a content, which is a string, a part or a list of parts.
+    """Return thinking and text of a `content` field: a string, a part or a list of parts.
 
     Raises:
         ProtocolError: The content has another type. Or one of its parts has neither a type nor
@@ -489,9 +501,9 @@ def usage_in(data: Mapping[str, Any]) -> Usage:
 def _usage_record(
     data: Mapping[str, Any], choice: Mapping[str, Any] = _NOTHING
 ) -> Mapping[str, Any]:
-    """Return the object with the usage, or an empty one.
+    """Return the object with the token counts, or an empty object.
 
-    Groq sends it in `x_groq`, and Moonshot in the choice.
+    Groq sends the counts in `x_groq`, and Moonshot in the choice.
     """
     usage = data.get("usage") or choice.get("usage")
     if not usage and "x_groq" in data:
@@ -499,7 +511,7 @@ def _usage_record(
     return mapping(usage)
 
 
-# Units of xAI's price in a dollar.
+# Number of ticks, the units of xAI's prices, in one US dollar.
 _TICKS = 10**10
 
 
@@ -513,7 +525,8 @@ def _usage(found: Mapping[str, Any]) -> Optional[Usage]:
     tokens = _first_count(found, "completion_tokens", "output_tokens")
     # SGLang sends this count outside the details.
     thinking = _first_count({**found, **completion}, "reasoning_tokens")
-    # xAI's `completion_tokens` do not include the thinking. Only its total shows this.
+    # xAI's `completion_tokens` do not include the thinking. Only the sum in `total_tokens` shows
+    # this.
     total = count(found.get("total_tokens"))
     if thinking and tokens is not None and total == (prompt_tokens or 0) + tokens + thinking:
         tokens += thinking

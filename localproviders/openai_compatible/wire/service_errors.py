@@ -1,4 +1,7 @@
-"""Errors of a service on the internet: hints without advice about local servers, and the waits."""
+"""Changes to the errors of a service on the internet.
+
+The hints get no advice about local servers. An error gets the wait that the service requests.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _ADDRESS = "check the address of the service"
 
 
 def adapted(error: ProviderError, rules: ServiceRules, headers: Mapping[str, str]) -> ProviderError:
-    """Return the error with a hint that fits a service, and with the wait that it asks for.
+    """Return the error with a hint that fits a service, and with the wait that it requests.
 
     Args:
         error: The error of the response.

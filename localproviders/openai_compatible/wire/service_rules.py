@@ -1,4 +1,4 @@
-"""`ServiceRules`: how one service writes the fields that OpenAI's dialect does not settle.
+"""`ServiceRules`, the differences of one service from other servers of OpenAI's dialect.
 
 `services.py` has the rules of each service. Local servers have the rules `USUAL`.
 """
@@ -13,15 +13,17 @@ _NOTHING: Mapping[str, Any] = FrozenDict()
 
 
 class ThinkingRules(NamedTuple):
-    """How a service writes the field `thinking`.
+    """The request fields in which a service expects the value of `thinking`.
 
     Attributes:
         on: The fields that switch reasoning on; None if the service has no such switch.
         off: The fields that switch reasoning off; None if the service has no such switch.
-        level: The path of the key for the level, from outside to inside; empty if there is none.
+        level: The JSON keys that lead to the level, the outermost first; empty if the service has
+            no levels.
         levels: The levels that the service has; empty if they depend on the model.
         beside: Further fields of a request with a level.
-        budget: The path of the key for `thinking_budget`; empty if there is none.
+        budget: The JSON keys that lead to `thinking_budget`, the outermost first; empty if the
+            service has no budget.
     """
 
     on: Optional[Mapping[str, Any]] = None
@@ -41,7 +43,7 @@ class ThinkingRules(NamedTuple):
         return found if budget is None else {**found, **_nested(self.budget, budget)}
 
     def refusal(self, thinking: Union[bool, str, None]) -> Optional[str]:
-        """Return the hint for a value that the service does not have; None if it has the value."""
+        """Return a hint if the service does not support this value; otherwise None."""
         if isinstance(thinking, bool):
             known = self.on if thinking else self.off
             return None if known is not None else "pass a level, such as thinking='low'"
@@ -63,30 +65,32 @@ def equal_names(one: str, other: str) -> bool:
 
 
 class ServiceRules(NamedTuple):
-    """How one service writes the fields of requests.
+    """The fields and routes in which one service differs from other servers of OpenAI's dialect.
 
     Attributes:
         hosts: The hosts of the service, in lower case; empty for local servers.
         key_variable: The environment variable with the API key, for hints; or an empty text.
-        names: The service's names of fields, by our names. Other fields have our names.
+        names: Field names of the service, by this package's names of the same fields. Fields that
+            are not in this mapping have the same name in both.
         unsupported: Fields of completion requests that the service does not have, each with a hint.
         ignored_while_thinking: Fields that the service ignores unless thinking is switched off.
         embed_unsupported: Fields of embedding requests that the service does not have, with hints.
-        thinking: How `thinking` is written; None for the way of local servers.
+        thinking: The fields for `thinking`; None if they are the fields of local servers.
         history: How the thinking of earlier answers is sent: as text in ``reasoning_content``, as
             a list of parts in ``content``, or only as the parts that the service needs back
-            (``kept``); empty if nothing of it is sent.
-        tool_choices: The service's words for values of `tool_choice`, by our words.
-        sends_usage: Whether a stream has token counts without a field that asks for them.
+            (``kept``). It is empty if the thinking is not sent.
+        tool_choices: The service's values of `tool_choice`, by this package's values.
+        sends_usage: Whether a stream has token counts even if the request does not ask for them.
         can_embed: Whether the service has a route for embeddings.
-        can_complete: Whether the service has a route for plain text.
+        can_complete: Whether the service has a route that continues plain text.
         has_base64: Whether the route for embeddings accepts the format base64.
-        omits_empty: Whether the service refuses an empty content beside tool calls.
-        routes: Whether the service chooses among providers, and passes over fields that the chosen
-            one does not have.
-        same_model: Whether the first name, in a list or a response, means the second one.
-        read_wait: Reads the seconds to wait from the headers of a refusal, by the service's own
-            headers.
+        omits_empty: Whether the service refuses an empty ``content`` in a message with tool calls.
+        routes: Whether the service forwards each request to one of several providers, and ignores
+            fields that this provider does not support.
+        same_model: Function that returns whether its first argument, a name in a list or a
+            response, means the same model as its second argument.
+        read_wait: Function that reads from the headers of a refusal how many seconds to wait. None
+            means that only the usual header is read.
     """
 
     hosts: Tuple[str, ...] = ()
@@ -108,5 +112,5 @@ class ServiceRules(NamedTuple):
     read_wait: Optional[Callable[[Mapping[str, str]], Optional[float]]] = None
 
 
-#: The rules of local servers, and of all others that are not in the table of services.
+#: The rules of local servers, and of all other servers that are not in the table of services.
 USUAL = ServiceRules()

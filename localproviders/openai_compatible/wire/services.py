@@ -47,10 +47,12 @@ def _effort(on: Optional[str], off: Optional[str], *levels: str) -> ThinkingRule
     )
 
 
-# The date at the end of a name: OpenAI answers with it if the request names the model without it.
+# The date at the end of a model name. If a request names a model without the date, OpenAI's
+# response names it with the date.
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$|-\d{8}$")
-# The endings that choose a provider for a model. OpenRouter's list has no model with such an
-# ending; the other endings, such as `:free`, belong to models of their own.
+# The endings that tell OpenRouter how to choose a provider for a model. OpenRouter's list has no
+# names with these endings. A name with another ending, such as `:free`, is a separate model in the
+# list.
 _ROUTING = re.compile(r":(nitro|floor|exacto|online)$")
 _VARIANT = re.compile(r":[a-z]+$")
 # Names for which OpenRouter chooses a model.
@@ -62,7 +64,10 @@ def _same_dated(one: str, other: str) -> bool:
 
 
 def _same_routed(one: str, other: str) -> bool:
-    """Compare names of OpenRouter. A response may lack the ending, and may have a date."""
+    """Compare model names of OpenRouter. The name in a response may lack the ending of the request.
+
+    It may also have a date that the name in the request lacks.
+    """
     if _CHOOSING.match(other) and not _CHOOSING.match(one):
         return True
     if _ROUTING.sub("", one) == _ROUTING.sub("", other):
@@ -72,7 +77,7 @@ def _same_routed(one: str, other: str) -> bool:
 
 
 def _same_prefixed(one: str, other: str) -> bool:
-    """Compare names of Gemini, which may begin with ``models/``."""
+    """Compare model names of Gemini, which may begin with ``models/``."""
     return _plain(one) == _plain(other)
 
 
@@ -81,7 +86,7 @@ def _plain(name: str) -> str:
 
 
 OPENAI = ServiceRules(
-    # The second host is above the hosts of Azure's resources.
+    # The second host is the parent domain of the hosts of Azure's resources.
     hosts=("api.openai.com", "openai.azure.com"),
     key_variable="OPENAI_API_KEY",
     names=_NEW_LIMIT,
@@ -216,7 +221,8 @@ _XAI = ServiceRules(
     can_complete=False,
 )
 
-#: The services, by the name that a caller writes. The first two are kinds of their own.
+#: The rules of each service, by the service's name. The first two services have provider classes of
+#: their own; callers pass the other names as `base_url`.
 SERVICES: Mapping[str, ServiceRules] = {
     "openai": OPENAI,
     "openrouter": OPENROUTER,
@@ -231,7 +237,7 @@ SERVICES: Mapping[str, ServiceRules] = {
 
 
 def rules_at(host: str) -> Optional[ServiceRules]:
-    """Return the rules of the service at a host; None if it is none of the services."""
+    """Return the rules of the service at a host; None if no known service has this host."""
     name = host.lower().rstrip(".")
     return next((each for each in SERVICES.values() if name in each.hosts), None)
 

@@ -33,13 +33,13 @@ from localproviders.types.messages import ToolCall
 # Maximum length of a name that arrives in pieces.
 _LONGEST_NAME = 256
 
-# Finish reasons of a response with tool calls. vLLM also sends them if it could not read the call
-# of the model, which is then lost.
+# Finish reasons of a response with tool calls. vLLM also sends them if it could not read the tool
+# call that the model wrote. This tool call is then lost.
 _CALLED = ("tool_calls", "function_call")
 
-# Maximum number of characters that are parsed to find out whether the arguments of a call are
-# complete while more pieces arrive. After that, all arguments count as incomplete, so a piece
-# continues its call.
+# While pieces arrive, the arguments of a call are parsed to find out whether they are complete.
+# This is the maximum number of characters that are parsed for this purpose. After that, all
+# arguments count as incomplete, so a further piece continues the current call.
 _MAX_PARSED = 4_000_000
 
 
@@ -65,9 +65,9 @@ class ToolCallAssembler:
     """An assembler of the tool calls of one response, which arrive in pieces.
 
     The first id and the first name that are not empty are kept. A name may arrive in pieces
-    before the arguments. Arguments are joined in the order of their arrival. A new id with a
-    name begins another call, even if its index was used before. A name after complete arguments
-    also begins another call. A call is complete only when the response is complete
+    before the arguments. Arguments are joined in the order of their arrival. A piece with a new id
+    and a name begins another call, even if its index was used before. A name after complete
+    arguments also begins another call. A call is complete only when the response is complete
     (docs/reference/lmstudio.md, "Streaming").
 
     Args:
@@ -95,7 +95,7 @@ class ToolCallAssembler:
         return not self._calls
 
     def add(self, pieces: Any) -> None:
-        """Add the pieces of one record: a list of them, or a single one.
+        """Add the pieces of one record: a list of pieces, or a single piece.
 
         Raises:
             ToolCallError: A piece is not an object, or has parts of the wrong type.
@@ -113,9 +113,10 @@ class ToolCallAssembler:
             self._add_one(piece, position if by_position else None)
 
     def _add_arguments(self, pieces: Any) -> bool:
-        """Add a single piece that has only an index and arguments; return whether it was one.
+        """Add a single piece that has only an index and arguments.
 
-        This is the fast path: almost all pieces of a long call are of this kind.
+        Return False and add nothing if `pieces` has another form. This is the fast path: almost
+        all pieces of a long call have this form.
         """
         if type(pieces) is not list or len(pieces) != 1 or type(pieces[0]) is not dict:
             return False
@@ -182,8 +183,8 @@ class ToolCallAssembler:
         if new_id and held.id and new_id != held.id:
             return True
         if new_id and held.id:
-            # If the same call arrives again, the model may want one call or two. Both are joined,
-            # so that `complete_calls` raises an error.
+            # If the same call arrives again, the model may want one call or two. The arguments of
+            # both are joined. The result is not valid JSON, so `complete_calls` raises an error.
             is_new = bool(text.strip()) and self._is_whole(held)
             return is_new and (name, text) != (held.name, "".join(held.arguments))
         if held.record == self._record and held.name:
@@ -241,7 +242,7 @@ class ToolCallAssembler:
 
         Raises:
             ToolCallError: A call has no name, or its arguments are not a JSON object; or the finish
-                reason means a call, but the response has neither a call nor text.
+                reason announces a call, but the response has neither a call nor text.
             AnswerTooLargeError: The arguments of all calls together have too many values.
         """
         if self.is_empty and not has_text and finish_reason in _CALLED:
@@ -303,7 +304,7 @@ class ToolCallAssembler:
 
 
 def _written_arguments(pieces: List[str]) -> str:
-    """Return the arguments in the pieces, without an empty object that only held their place."""
+    """Return the arguments in the pieces, without an empty object that was only a placeholder."""
     rest = "".join(pieces[1:]).strip()
     if pieces and pieces[0].strip() == "{}" and rest.startswith("{") and rest != "{}":
         return rest
@@ -311,26 +312,26 @@ def _written_arguments(pieces: List[str]) -> str:
 
 
 def _is_cut(finish_reason: object) -> bool:
-    """Return whether the response may have been cut off inside of a call."""
+    """Return whether the response may have been cut off in the middle of a tool call."""
     return is_too_long(finish_reason) or finish_reason == "content_filter"
 
 
 def _function_of(piece: Mapping[str, Any]) -> Any:
     """Return the object with the name and the arguments of a piece.
 
-    Some servers write them beside the id, without the field ``function``.
+    Some servers put the name and the arguments next to the id, without the field ``function``.
     """
     is_flat = "function" not in piece and ("name" in piece or arguments_of(piece) is not None)
     return piece if is_flat else piece.get("function") or {}
 
 
 def _shows_its_call(piece: Mapping[str, Any]) -> bool:
-    """Return whether a piece has an index, an id or a name, which show its call."""
+    """Return whether a piece has an index, an id or a name, which shows the call it belongs to."""
     function = _function_of(piece)
     has_name = isinstance(function, dict) and bool(function.get("name"))
     return piece.get("index") is not None or bool(piece.get("id")) or has_name
 
 
 def _describe_call(name: str) -> str:
-    """Return a description of a call, without its name if that could be text from the prompt."""
+    """Return a description of a call; its name is left out if it could be text from the prompt."""
     return f"the call of {name!r}" if re.fullmatch(r"[\w.:/-]{1,64}", name) else "a tool call"

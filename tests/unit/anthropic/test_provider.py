@@ -324,7 +324,7 @@ def test_verbs_and_inputs_that_the_api_lacks_are_refused(
 ) -> None:
     with pytest.raises(UnsupportedError, match="has no embeddings"):
         provider.embed(["a"])
-    with pytest.raises(UnsupportedError, match="continues no plain text"):
+    with pytest.raises(UnsupportedError, match="cannot continue plain text"):
         provider.complete(CompletionRequest(prompt="Once"))
     with pytest.raises(UnsupportedError, match="support audio"):
         provider.chat(Message.user("Hi", audio=[b"ID3\x03"]))  # type: ignore[list-item]  # bytes are read

@@ -42,7 +42,7 @@ _CELL = '{"type": "cell", "kind": "load"}'
         (["[]"], 1, "it is not an object"),
         ([_CELL], 1, "the first line"),
         ([_ENVIRONMENT, "", _ENVIRONMENT], 3, "only this line"),
-        (['{"type": "environment", "format": 2}'], 1, "the format is 2, and this version reads 1"),
+        (['{"type": "environment", "format": 2}'], 1, "this version of localproviders reads 1"),
         (['{"type": "environment", "format": 1, "model": 3}'], 1, "model is 3"),
         ([_ENVIRONMENT, '{"type": "cell"}'], 2, "kind"),
         ([_ENVIRONMENT, _CELL[:-1]], 2, "Expecting"),

@@ -41,7 +41,7 @@ def test_prompts_at_once_have_the_first_length() -> None:
         ({"lengths": (128.0,)}, "lengths has the value 128.0"),
         ({"lengths": 128}, "lengths is 128, and must be a tuple"),
         ({"lengths": "128"}, "lengths is '128', and must be a tuple"),
-        ({"lengths": tuple(range(100, 117))}, "lengths has 17 numbers, and may have 16"),
+        ({"lengths": tuple(range(100, 117))}, "lengths has 17 numbers, and may have at most 16"),
         ({"at_once": (0,)}, "at_once has the value 0"),
         ({"at_once": (True,)}, "at_once has the value True"),
         ({"rounds": 0}, "rounds has the value 0, and must be a whole number from 1 to 100"),

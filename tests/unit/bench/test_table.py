@@ -70,13 +70,14 @@ def test_the_clock_is_named() -> None:
         return " ".join(to_table(Results(cells=cells)).split())
 
     assert "the token counts and the clock of the server" in words("server")
-    assert "Speeds are by the token counts of the server and the clock of this" in words("client")
-    assert "Some of them are by" in words("server", "client")
+    client = words("client")
+    assert "Speeds are computed from the token counts of the server and the clock of this" in client
+    assert "Some speeds are computed from" in words("server", "client")
 
 
 def test_a_server_on_another_machine_is_named() -> None:
     remote = " ".join(to_table(results(is_local=False)).split())
-    assert "The server is on another machine, and the machine named here is the client." in remote
+    assert "The server is on another machine; the machine in these results is the client." in remote
 
 
 def test_the_comparison_marks_clear_changes_and_names_differences() -> None:

@@ -320,8 +320,8 @@ def test_a_known_program_with_a_prefix_that_was_not_given_is_unavailable(status:
 
     assert (found.product, found.state) == ("llama.cpp", "unavailable")
     assert found.reason == (
-        "it has no list of models at /v1/models; if the server has a prefix, pass the address with"
-        " this path"
+        "it has no list of models at /v1/models; if the paths of the server have a prefix, pass the"
+        " address with this prefix"
     )
 
 

@@ -307,7 +307,7 @@ def test_a_load_that_another_load_replaced_says_so(
     with pytest.raises(ModelLoadError, match="another load") as caught:
         ollama.load("m", context_length=1024)
     assert f"requested {said} at the same time" in caught.value.message
-    assert f"its window is {window or 4096} tokens now" in caught.value.message
+    assert f"the model's window is {window or 4096} tokens now" in caught.value.message
     assert "OLLAMA_MAX_LOADED_MODELS" not in str(caught.value)
     assert server.loaded == {"m": window or 4096}
     assert ollama.load("m", context_length=1024).context_length == 1024

@@ -278,7 +278,7 @@ def test_a_service_is_found_by_its_name_and_by_its_address() -> None:
 
 @pytest.mark.parametrize("name", ["openai", "openrouter", "anthropic"])
 def test_a_kind_of_its_own_is_named(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="kind of its own") as caught:
+    with pytest.raises(ConfigurationError, match="has a provider class of its own") as caught:
         OpenAICompatibleProvider(name)
     assert "Provider()" in (caught.value.hint or "")
 

@@ -76,7 +76,7 @@ def test_without_strict_the_answer_says_what_may_be_passed_over(
 ) -> None:
     assert provider.chat("Hi", strict=False).warnings == ()
     answer = provider.chat("Hi", seed=1, strict=False)
-    assert "passes over fields" in answer.warnings[0]
+    assert "ignores fields" in answer.warnings[0]
     assert "provider" not in bodies(fake)[-1]
 
 
