@@ -131,7 +131,7 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Run the clients that others publish, and their tests, against the fake servers."""
+    """Run the clients that others publish, their tests, and dask, against the fake servers."""
     # One event loop for all tests: the asynchronous clients keep theirs. The warnings are those
     # of packages that this project does not maintain.
     loop = ("asyncio_default_fixture_loop_scope=session", "asyncio_default_test_loop_scope=session")
@@ -140,7 +140,8 @@ def clients(session: nox.Session) -> None:
         session,
         sys.executable,
         ".ci/clients.txt",
-        *("tests/promises/clients", "-m", "slow", "-W", "ignore", "-r", "fE"),
+        *("tests/promises/clients", "tests/promises/batch/test_dask.py"),
+        *("-m", "slow", "-W", "ignore", "-r", "fE"),
         *(part for option in options for part in ("-o", option)),
     )
 
