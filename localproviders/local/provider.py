@@ -70,23 +70,23 @@ class LocalProvider(LocalProviderBase):
     Args:
         providers: Providers, in order, each with a different name. None searches for servers.
         model: Model, alias or ``provider/model`` for calls without a model. None means the
-            configured model. If no model is configured, `needs`, or a `strategy` other than
-            ``first`` and ``balanced``, chooses among all models. Without these, such calls raise
-            `ConfigurationError`.
+            configured model. If no model is configured, the model is chosen among all models by
+            `needs`, or by a `strategy` other than ``first`` and ``balanced``. Without these, such
+            calls raise `ConfigurationError`.
         aliases: Mapping from each alias to one name, or to several names in order. None means
             the configured aliases. An alias hides a model of the same name, unless the alias
             is from a project's file.
         strategy: Order of the servers that have the model. ``first``: the order of the
             providers. ``loaded``: first the servers that have the model in memory. ``largest`` or
             ``smallest``: by the size of the model's files. ``balanced``: each request goes to the
-            server with the fewest requests in flight for its slots (docs/local.md, "Several
+            server with the fewest requests in flight per slot (docs/local.md, "Several
             machines"). None means the configured strategy, or ``first`` if none is configured.
         fallback_locality: Mapping from an alias to the locality that it may use from its second
             model on, such as ``{"careful": "any"}``. A provider with a wider locality than
-            `locality` is accepted only if such an alias names it, and only this alias uses it, if
-            its first model fails. Each use is an event, and a warning in the response. None means
-            the configured mapping; but if `locality` is given, None means that no alias may leave
-            the locality.
+            `locality` is accepted only if such an alias names it. It is used only for this
+            alias, and only after the first model of the alias has failed. Each use is an event,
+            and a warning in the response. None means the configured mapping; but if `locality` is
+            given, None means that no alias may leave the locality.
         needs: Abilities that a model must be known to have, in calls that generate text. The names
             are those of `ModelCapabilities`, such as ``{"tools", "vision"}``.
         name: Name of this provider in errors.

@@ -94,8 +94,8 @@ _THINKING_HINT = (
 
 
 _PASSED_OVER = (
-    "the service ignores fields that the provider of the model does not support, because strict is "
-    "False"
+    "because strict is False, the service drops fields that are not supported by the host that it "
+    "forwards the request to"
 )
 _REFUSED: Mapping[str, str] = {
     "refusal": "the service refused to answer: the text is no answer",
@@ -369,8 +369,8 @@ class OpenAICompatibleProvider(HTTPProvider):
     ) -> Tuple[CompletionRequest, List[str]]:
         """Return the request as the rules of a service require it, and warnings about changes.
 
-        The result is the same as that of `_adapt`. A strict request that needs a change raises
-        `UnsupportedError` instead.
+        Like `_adapt`, it returns the changed request and the warnings. A strict request that needs
+        a change raises `UnsupportedError` instead.
         """
         rules = self._service_rules
         if request.prompt is not None and not rules.can_complete:
