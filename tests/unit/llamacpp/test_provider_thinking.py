@@ -15,4 +15,6 @@ def test_an_answer_without_thinking_has_a_warning(thinking: str, is_warned: bool
         with LlamaCppProvider(fake.url, model="m") as provider:
             answer = provider.chat("Hi", thinking=True)
     assert (answer.text, answer.thinking) == ("Yes.", thinking)
-    assert [("the answer has no thinking" in each) for each in answer.warnings] == [True] * is_warned
+    assert [("the answer has no thinking" in each) for each in answer.warnings] == [
+        True
+    ] * is_warned

@@ -71,12 +71,12 @@ def test_the_routing_of_the_caller_is_kept(
     assert {name: bodies(fake)[-1][name] for name in own} == own
 
 
-def test_without_strict_the_answer_says_what_may_be_passed_over(
+def test_without_strict_the_answer_says_what_may_be_dropped(
     fake: FakeOpenRouter, provider: OpenRouterProvider
 ) -> None:
     assert provider.chat("Hi", strict=False).warnings == ()
     answer = provider.chat("Hi", seed=1, strict=False)
-    assert "ignores fields" in answer.warnings[0]
+    assert "the service drops fields" in answer.warnings[0]
     assert "provider" not in bodies(fake)[-1]
 
 
