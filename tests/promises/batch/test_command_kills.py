@@ -26,7 +26,6 @@ _WINDOW = 8
         pytest.param(300, 3, {}, id="few"),
         pytest.param(2_000, 10, {"ordered": True}, id="ordered", marks=pytest.mark.slow),
         pytest.param(2_000, 10, {"compact": True}, id="compact", marks=pytest.mark.slow),
-        pytest.param(20_000, 30, {}, id="many", marks=pytest.mark.slow),
     ],
 )
 def test_after_kills_each_row_is_there_once(

@@ -160,14 +160,23 @@ sys.exit(cli.main(["engine", "install"]))
 @pytest.mark.sample(1)
 @_POSIX
 @pytest.mark.parametrize(
-    "closing", ['exec "$@" <&- >&- 2>&-', 'exec "$@" >&-', 'exec "$@" 2>&-', 'exec "$@" <&-']
+    ("closing", "code", "said"),
+    [
+        # A line that cannot be written is an error: a lost output is not a success.
+        ('exec "$@" <&- >&- 2>&-', 74, b""),
+        ('exec "$@" >&-', 74, b"standard output is closed (hint: add > FILE)"),
+        ('exec "$@" 2>&-', 0, b""),
+        ('exec "$@" <&-', 0, b""),
+    ],
 )
-def test_the_command_works_with_closed_streams(closing: str) -> None:
+def test_the_command_works_with_closed_streams(closing: str, code: int, said: bytes) -> None:
     arguments = ["engine", "install", "--if-supported"]
     with Child(_COMMAND, *arguments, through=["sh", "-c", closing, "sh"]) as child:
         stdout, stderr = child.process.communicate()
 
-    assert (child.process.returncode, stderr) == (0, b"")
+    assert child.process.returncode == code
+    assert said in stderr
+    assert stderr.count(b"\n") == bool(said)
     assert stdout.decode() in ("", "skipped: größe\n")
 
 

@@ -113,7 +113,7 @@ def test_a_failed_row_is_named_and_a_file_is_not_there(
 
 #: By name: the content of the file of ``--schema``, and words of the error.
 _NO_SCHEMAS = {
-    "no JSON": ('{"type": "object",}', "line 1, column 19"),
+    "no JSON": ('{"type": "object"', "line 1, column 18"),
     "a list": ('["name"]', "a JSON Schema is an object"),
     "an example": ('{"name": "Ann"}', "has no keyword of JSON Schema, only 'name'"),
     "a wrong type": ('{"type": "box"}', "it must be one of string, number"),
