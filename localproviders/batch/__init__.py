@@ -8,14 +8,14 @@
     for record in batch.read("answers.jsonl"):
         print(record.id, record.response.text)
 
-A run can be ended at any moment, and the same call goes on where it stopped:
-    run                       answers all rows that have no answer yet
+A run may end at any moment. To continue it, make the same call again. The members are:
+    run                       sends all rows that have no answer yet, and writes the results
     read                      yields the results of an output
-    status                    returns the numbers of an output
+    status                    returns the counts of an output, as a `BatchReport`
     merge                     joins the outputs of several shards
     check                     returns the rows of a source that cannot be sent
     BatchRecord               the result of one row
-    BatchReport               the numbers of a run
+    BatchReport               the counts, tokens and times of a run
     Sink                      an object that receives results instead of a file
 """
 

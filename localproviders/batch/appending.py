@@ -15,11 +15,11 @@ _MODE = 0o666
 
 
 class AppendFile:
-    """A file that is written only at its end. It is created by the first byte.
+    """A file that is written only at its end. The first call of `append` creates it.
 
     Args:
         path: Path of the file.
-        extent: The part of the file that is kept. Bytes after it are removed.
+        extent: The part of the file that is kept. Bytes after this part are removed.
 
     Attributes:
         size: Size in bytes.
@@ -51,7 +51,7 @@ class AppendFile:
         return Extent(self.size, self.crc)
 
     def append(self, data: bytes) -> None:
-        """Append bytes. After an exception, call `cut` before the file is used again.
+        """Append bytes. After an exception, call `cut` before you use the file again.
 
         Raises:
             OSError: The bytes cannot be written, such as to a full disk.
@@ -66,7 +66,7 @@ class AppendFile:
         self.crc = crc32(data, self.crc)
 
     def cut(self, extent: Extent) -> None:
-        """Remove all bytes after an earlier end."""
+        """Shorten the file to an earlier extent."""
         self.size, self.crc = extent
         if self._descriptor < 0:
             return

@@ -13,19 +13,19 @@ from localproviders.errors import ConfigurationError, ProviderError
 from localproviders.provider import ModelProvider
 from localproviders.types.limits import CancelToken, Timeout
 
-#: The classes of errors whose rows are asked again; True stands for all errors.
+#: The classes of errors whose rows are sent again; True means all classes, False means none.
 RetryFailed = Union[bool, Type[ProviderError], Sequence[Type[ProviderError]]]
 
 AUTO = "auto"
 
 
 class Arguments(NamedTuple):
-    """The checked arguments of `run`. They have the same names as there, with these exceptions.
+    """The checked arguments of `run`. They have the names of its parameters, with these exceptions.
 
     Attributes:
         rules: The arguments that decide how rows are read.
-        fixed: The fixed number of requests in flight; None finds it automatically.
-        retried: The classes of errors whose rows are asked again.
+        fixed: The fixed number of requests in flight; None if the run finds the number itself.
+        retried: The classes of errors whose rows are sent again.
     """
 
     source: Source
@@ -47,10 +47,10 @@ class Arguments(NamedTuple):
     cancel: Optional[CancelToken]
 
     def described(self, form: str) -> Dict[str, Any]:
-        """Return the arguments that decide about the results, for the manifest.
+        """Return the arguments that affect the results, for the manifest.
 
         Args:
-            form: The form of the output.
+            form: The file format of the output: its suffix.
         """
         rules = self.rules
         return {
@@ -73,17 +73,18 @@ class Arguments(NamedTuple):
 
 
 def checked_shard(shard: Any) -> Optional[Tuple[int, int]]:
-    """Return the argument `shard`.
+    """Check the argument `shard`, and return it as a tuple.
 
     Raises:
-        ConfigurationError: It is not a pair such as ``(3, 8)``.
+        ConfigurationError: The argument is not a pair such as ``(3, 8)``.
     """
     if shard is None:
         return None
     number, count = shard if isinstance(shard, (tuple, list)) and len(shard) == _PAIR else (0, 0)
     if type(number) is not int or type(count) is not int or not 1 <= number <= count:
         raise ConfigurationError(
-            f"shard is {shard!r}, and must be a pair: the number of the part, and of all parts",
+            f"shard is {shard!r}, and must be a pair: the number of this part, and the number "
+            "of all parts",
             hint="for the third of eight parts, pass shard=(3, 8)",
         )
     return number, count
@@ -108,7 +109,7 @@ def fixed_concurrency(concurrency: Any) -> Optional[int]:
 
 
 def retried_classes(retry_failed: Any) -> Tuple[Type[ProviderError], ...]:
-    """Return the classes of errors whose rows are asked again.
+    """Return the classes of errors whose rows are sent again.
 
     Raises:
         ConfigurationError: The argument is neither a bool nor classes of errors.

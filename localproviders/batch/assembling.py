@@ -1,4 +1,4 @@
-"""Put the parts of a run together, for files and for objects of the caller."""
+"""Make the loop of a run from its arguments, for files and for objects of the caller."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def assemble(
         workers: Send the requests.
         clockwork: Measures what the run waits for.
         rows: Number of rows to handle.
-        started: The time at which the run has started.
-        skipped: Rows that were done before.
-        changed: Rows whose content has changed.
+        started: The time at which the run started.
+        skipped: Number of rows that had an answer before this run.
+        changed: Number of rows whose content has changed.
     """
     plan = Plan(
         rows=rows,

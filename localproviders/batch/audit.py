@@ -1,9 +1,9 @@
 """Read a journal, and check it and the files that it covers.
 
-A changed byte, a missing line, or a file of another run is an `IntegrityError`, which names the
-first wrong line. There is one exception. After a power failure, bytes that were written after the
-last mark may be missing, or may be zero. This is the torn end of a run, and it is left out: the
-rows in it have no result.
+A changed byte, a missing line, or a file of another run causes an `IntegrityError`, which names the
+first wrong line. There is one exception. A mark is a record of the journal that says that all bytes
+before it are on the disk. After a power failure, bytes that were written after the last mark may be
+missing, or may be zero. This torn end of a run is ignored: its rows have no result.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from localproviders.batch.ledger import Extent, Ledger
 from localproviders.batch.paths import RunPaths
 from localproviders.errors import IntegrityError
 
-# Number of records, and of bytes of another file, that are read at once.
+# Number of records, and of bytes of another file, that are read in one piece.
 _RECORDS, _BYTES = 4096, 1 << 18
-# So many zero bytes in a row are in no line, but in a file whose end was lost.
+# No line of text contains this many consecutive zero bytes, but a file whose end was lost may.
 _LOST = bytes(8)
 
 _HINT = "restore the file from a copy, or begin a new run with another output"
@@ -38,7 +38,7 @@ _HINT = "restore the file from a copy, or begin a new run with another output"
 def load_ledger(paths: RunPaths) -> Ledger:
     """Return the state of a run, after checking the journal and the files that it covers.
 
-    Nothing is changed. A torn end is left out.
+    No file is changed. A torn end is ignored.
 
     Raises:
         IntegrityError: A file was changed, or belongs to another run.
@@ -77,7 +77,7 @@ def blocks_of(path: str, start: int = 0, stop: Optional[int] = None) -> Iterator
 
 
 def backwards(path: str, stop: int) -> Iterator[Tuple[int, JournalRecord]]:
-    """Yield index and record, from the last record before `stop` to the first record."""
+    """Yield the index and the record of all records before `stop`, the last one first."""
     while stop > 0:
         start = max(0, stop - _RECORDS)
         for block in blocks_of(path, start, stop):
@@ -113,8 +113,8 @@ def _read_journal(paths: RunPaths, most: Optional[int]) -> Ledger:
 def _intact_records(block: Block, ledger: Ledger) -> int:
     """Return how many records at the beginning of a block are intact.
 
-    A mark has the checksum of all records before it. So only the records after the last mark are
-    checked one by one.
+    A mark has the checksum of all records before it. So if the last mark is right, only the records
+    after it are checked one by one.
     """
     first, mark = 0, block.last_of(MARKS)
     if mark >= 0 and _is_right(block, mark, ledger):
@@ -137,13 +137,13 @@ def _is_right(block: Block, index: int, ledger: Ledger) -> bool:
 
 
 def _is_lost(path: str, index: int) -> bool:
-    """Return whether a journal has only zero bytes from a record on."""
+    """Return whether a journal has only zero bytes, or none, from a record to its end."""
     with open(path, "rb") as file:
         file.seek(HEADER_SIZE + index * RECORD_SIZE)
         return not any(any(data) for data in iter(lambda: file.read(_BYTES), b""))
 
 
-# --- the files that it covers -----------------------------------------------------------------
+# --- the files that a journal covers ----------------------------------------------------------
 
 
 class _Covered(NamedTuple):
@@ -151,9 +151,9 @@ class _Covered(NamedTuple):
 
     Attributes:
         path: Path of the file.
-        states: States of the records that have a line in it.
-        durable: Its extent at the last mark.
-        now: Its extent at the end of the journal.
+        states: States of the records that have a line in the file.
+        durable: Extent of the file at the last mark.
+        now: Extent of the file at the end of the journal.
     """
 
     path: str
@@ -174,7 +174,8 @@ def _first_torn(paths: RunPaths, ledger: Ledger) -> Optional[int]:
         _Covered(paths.failures, IN_FAILURES, failures, ledger.failures),
     )
     torn = [_first_torn_of(paths, ledger, each) for each in files]
-    # The file of failures may be longer: it is removed after its lines have been copied.
+    # The file of failures may be longer than its extent: a finished run removes it only after its
+    # lines have been copied to the output.
     if ledger.ended is not None and _size(paths.output) > ledger.output.size:
         _refuse(paths.output, "lines were added", _line_at(paths.output, ledger.output.size))
     return min((each for each in torn if each is not None), default=None)
@@ -237,7 +238,7 @@ def _locate(paths: RunPaths, covered: _Covered, file: BinaryIO) -> NoReturn:
 
 
 def _line_of(record: JournalRecord, covered: _Covered) -> Tuple[int, int, Optional[int]]:
-    """Return place, length and checksum of a record's line; the length of a mark is 0."""
+    """Return offset, length and checksum of a record's line. The length of a mark is 0."""
     if record.state in covered.states:
         return record.offset, record.length, record.crc
     if record.state not in MARKS:
@@ -257,7 +258,7 @@ def _size(path: str) -> int:
 
 
 def _line_at(path: str, offset: int) -> int:
-    """Return the number of the line that begins at a place, counted from 1."""
+    """Return the number of the line that begins at an offset, counted from 1."""
     with open(path, "rb") as file:
         found = 1
         while offset > 0:

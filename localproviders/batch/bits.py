@@ -1,4 +1,4 @@
-"""One bit for each row: ten million rows need 1.25 MB."""
+"""`Bits`: a set of row numbers with one bit for each row. Ten million rows need 1.25 MB."""
 
 from __future__ import annotations
 

@@ -21,18 +21,19 @@ def check(
 ) -> List[BatchRecord]:
     """Return the rows of a source that cannot be sent, each with its error. Nothing is sent.
 
-    A row cannot be sent if it cannot be read, has an unknown field or an impossible value, or has
-    the id of an earlier row. At most a hundred repeated ids are reported. A model or a server may
-    still refuse a row that is not in the list.
+    A row cannot be sent if it cannot be read, if it has an unknown field or an impossible value, or
+    if it has the id of an earlier row. At most a hundred repeated ids are reported. A model or a
+    server may still refuse a row that this function accepts.
 
     Args:
         source: A path or an iterable, as in `run`.
         template: A template, as in `run`.
-        id_field: The column with the id, as in `run`.
+        id_field: The column or field with the id, as in `run`.
         questions: Questions, as in `run`.
 
     Raises:
-        ConfigurationError: The source cannot be read at all, or an argument does not fit it.
+        ConfigurationError: The source cannot be read at all, or an argument does not fit the
+            source.
     """
     file = open_source(source, None)
     try:

@@ -1,7 +1,7 @@
-"""The loop of a run: reads rows, sends them to workers, and writes the results.
+"""The loop of a run: reads rows, passes their requests to workers, and writes the results.
 
-Everything but the requests happens in the thread of the caller. So only this thread reads the
-source, writes files and calls functions of the caller.
+Everything except the requests happens in the thread that called `run`. So only this thread reads
+the source, writes files and calls functions of the caller.
 """
 
 from __future__ import annotations
@@ -35,15 +35,17 @@ from localproviders.types.responses import Usage
 #: Receives the report so far.
 OnProgress = Callable[[BatchReport], object]
 
-# The run looks at its limits at least this often, and reports its progress at most this often.
+# Longest time in seconds between two checks of the run's limits, and shortest time between two
+# reports of its progress.
 _STEP_S, _PROGRESS_S = 0.5, 0.25
-# After so many rows in a row that no server accepted, the run stops.
+# The run stops after this many consecutive rows for which no server was reachable.
 _MOST_UNREACHABLE = 100
-# With ordered results, at most so many results wait for an earlier one, or four times the window.
+# With `ordered`, no new rows are sent while this many results are held back for an earlier row. If
+# four times the number of requests in flight is larger, that number is the limit.
 _FEWEST_WAITING = 256
-# An end that only wakes the run.
+# An entry of the queue `_ends` that is no request: it only wakes the loop.
 _WOKEN = object()
-# Results are written at the latest when there are so many.
+# While the loop skips rows that cannot be sent, it writes their results after this many.
 _MOST_READY = 100
 
 
@@ -52,15 +54,15 @@ class Plan(NamedTuple):
 
     Attributes:
         rows: Number of rows to handle.
-        shard: Number of the shard, from 1, and number of all shards.
+        shard: Number of the shard, counted from 1, and the number of all shards; None is no shard.
         deadline_s: Seconds until the run ends; None is no limit.
-        grace_s: Seconds for the requests in flight at an early end.
-        max_failures: Number of failures after which the run stops; None is no limit.
-        ordered: Whether the results have the order of the rows.
+        grace_s: Seconds that requests in flight get to finish if the run ends early.
+        max_failures: Number of rows that may fail; after one more, the run stops. None is no limit.
+        ordered: Whether the results are written in the order of the rows.
         on_progress: Receives the report so far.
         cancel: A token that ends the run.
-        skipped: Rows that were done before.
-        changed: Rows whose content has changed.
+        skipped: Number of rows that had an answer before this run.
+        changed: Number of rows whose content has changed.
     """
 
     rows: int
@@ -91,9 +93,9 @@ class _Task(NamedTuple):
     """A request in flight.
 
     Attributes:
-        rows: Its rows. Only embeddings have several.
-        numbers: The numbers of the request for the windows.
-        started: The time of its start.
+        rows: The rows that share the request. Only rows with embeddings share one.
+        numbers: The result of `Windows.start` for the request.
+        started: The time at which the request was started.
         is_second: Whether this is the second request for the rows.
     """
 
@@ -104,7 +106,7 @@ class _Task(NamedTuple):
 
 
 class Coordinator:
-    """The state of a running batch.
+    """The loop of one run, and its state.
 
     Args:
         file: The rows.
@@ -112,10 +114,10 @@ class Coordinator:
         recorder: Writes the results.
         workers: Send the requests.
         windows: Decide how many requests are in flight.
-        rate: Limits the requests in a second.
+        rate: Limits the requests per second.
         plan: The other arguments.
         clockwork: Measures what the run waits for.
-        started: The time at which the run has started; None is now.
+        started: The time at which the run started; None is now.
         clock: Returns the time in seconds.
     """
 
@@ -162,8 +164,8 @@ class Coordinator:
         """Handle all rows, or stop early.
 
         Raises:
-            BaseException: An interrupt, or an exception of a function of the caller. The requests
-                in flight have ended, and the files are complete.
+            BaseException: An interrupt, or an exception of a function of the caller. Before it is
+                raised, requests in flight are ended, and the results so far are written.
         """
         if self._plan.cancel is not None:
             self._plan.cancel._subscribe(self._wake)
@@ -172,8 +174,9 @@ class Coordinator:
                 self._plan.on_progress(self.report())  # the number of rows is known now
             self._loop()
         except BaseException as error:
-            # An interrupt lets the requests in flight finish. An exception of the caller's
-            # functions, such as of `write`, may mean that no result can be written.
+            # After an interrupt, the requests in flight get time to finish. After an exception of a
+            # function of the caller, such as `write` of a sink, they are cancelled immediately,
+            # because it may be impossible to write their results.
             self._wind_up(0.0 if isinstance(error, Exception) else self._plan.grace_s)
             raise
         finally:
@@ -215,7 +218,7 @@ class Coordinator:
     # --- sending ------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        """Send requests until the window is full."""
+        """Send requests until as many are in flight as the windows allow."""
         while len(self._in_flight) < self._windows.size and self.stopped is None:
             if self._rate.wait_s > 0 or self._waits_for_order():
                 return
@@ -279,7 +282,8 @@ class Coordinator:
         """Yield the rows that have no result yet."""
         shard, is_open = self._plan.shard, self._recorder.is_open
         first, step = (0, 1) if shard is None else (shard[0] - 1, shard[1])
-        # Only reading counts as the source: the work on a row is done between two of its rows.
+        # Only the time to read a row counts as `source`. `timed` does not count the time between
+        # two rows, in which this generator and its caller work on a row.
         for number, raw in enumerate(self._clockwork.timed(self._file.raw_rows(), "source")):
             if number % step != first or not is_open(number):
                 continue
@@ -308,7 +312,7 @@ class Coordinator:
         self._write()
 
     def _wait(self, wait_s: float) -> Any:
-        """Wait for the end of a request; return None after this time."""
+        """Wait until a request ends, and return its future; return None after this time."""
         with self._clockwork.waiting("server"):
             try:
                 return self._ends.get(timeout=wait_s) if wait_s > 0 else None
@@ -316,7 +320,7 @@ class Coordinator:
                 return None
 
     def _take(self, future: Future[List[Answer]]) -> None:
-        """Take the results of a request."""
+        """Process the answers of a request that has ended."""
         task = self._in_flight.pop(future, None)
         if task is None:
             return
@@ -325,7 +329,7 @@ class Coordinator:
         again: List[_Open] = []
         for pair, answer in zip(task.rows, answers):
             if isinstance(answer.error, CancelledError) and self._is_dropped:
-                continue  # this run has ended the call, so the row has no result
+                continue  # this run has cancelled the request, so the row has no result
             if self._may_repeat(task, answer):
                 again.append(pair)
             else:
@@ -339,7 +343,7 @@ class Coordinator:
     def _may_repeat(self, task: _Task, answer: Answer) -> bool:
         """Return whether a row is sent a second time.
 
-        A server that died costs the rows in flight only this second request.
+        So if a server dies, the rows that were in flight need only one more request each.
         """
         error = answer.error
         can = error is not None and error.retryable and not task.is_second
@@ -388,7 +392,7 @@ class Coordinator:
     # --- the end ------------------------------------------------------------------------------
 
     def _wind_up(self, grace_s: float) -> None:
-        """Let the requests in flight finish, and drop those that take too long."""
+        """Wait for the requests in flight, and cancel those that take longer than `grace_s`."""
         self._again.clear()
         end = self._clock() + (0.0 if self.stopped == "disk" else grace_s)
         try:
@@ -409,7 +413,7 @@ class Coordinator:
             self._plan.on_progress(self.report())
 
     def report(self) -> BatchReport:
-        """Return the numbers so far."""
+        """Return the report so far."""
         counts = self._recorder.counts
         prompt, completion = self._usage
         return BatchReport(
@@ -433,13 +437,13 @@ def _outcome_of(error: ProviderError) -> str:
 
 
 def _characters(found: _Open) -> int:
-    """Return the length of the texts of a row with an embedding; 0 for other rows."""
+    """Return the number of characters to embed in a row; 0 for rows of other kinds."""
     job = found.row.job
     return 0 if job is None or job.kind != EMBEDDING else sum(map(len, job.request.texts))
 
 
 def _can_share(group: Sequence[_Open], found: _Open) -> bool:
-    """Return whether a row can share the request of some other rows."""
+    """Return whether a row can share the request of the rows in a group."""
     first, job = group[0].row.job, found.row.job
     if first is None or job is None or not first.kind == job.kind == EMBEDDING:
         return False

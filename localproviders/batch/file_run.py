@@ -32,7 +32,7 @@ from localproviders.batch.vectors import VectorLines, dimensions_in
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
-# A row needs at least so many bytes: a short line, and two records in the journal.
+# Number of bytes that a row needs on the disk at least: a short line, and two journal records.
 _BYTES_OF_ROW = 200
 
 
@@ -53,9 +53,9 @@ class FileRun:
         self._is_mixed = False
 
     def run(self) -> BatchReport:
-        """Answer all rows that have no answer yet."""
-        # The workers are made first: a provider that cannot go to other processes is an error
-        # before anything is read or written.
+        """Send all rows that have no answer yet, and write the results."""
+        # The workers are made first, so that a provider that cannot be sent to other processes is
+        # an error before anything is read or written.
         arguments = self._arguments
         workers = Workers(arguments.provider, arguments.executor, arguments.timeout)
         try:
@@ -69,7 +69,7 @@ class FileRun:
             workers.close()
 
     def _timed(self, items: Iterable[Any]) -> Iterator[Any]:
-        """Yield the items of an iterable, and count the time that they take."""
+        """Yield the items of an iterable, and count the time that it takes to get them."""
         return self._clockwork.timed(items, "source")
 
     def _run(self, file: RowFile, workers: Workers) -> BatchReport:
@@ -106,7 +106,7 @@ class FileRun:
         """Return the state of an earlier run with this output; None if there is none.
 
         Raises:
-            ConfigurationError: The output is a file of something else.
+            ConfigurationError: The output exists, and is not the output of a run.
             IntegrityError: A file of the run was changed.
         """
         paths = self._paths
@@ -122,10 +122,11 @@ class FileRun:
         return load_ledger(paths)
 
     def _same_run(self, ledger: Ledger, digest: Tuple[Optional[str], Optional[str]]) -> Manifest:
-        """Return the manifest of an earlier run, after comparing it with this one.
+        """Return the manifest of an earlier run, after comparing that run with this one.
 
         Raises:
-            ConfigurationError: The arguments or the model differ, and `force` is False.
+            ConfigurationError: The arguments or the digest of the model differ, and `force` is
+                False.
         """
         manifest = read_manifest(self._paths, ledger.manifest)
         arguments = self._arguments
@@ -148,7 +149,7 @@ class FileRun:
     def _facts(
         self, file: RowFile, reader: RowReader, manifest: Optional[Manifest]
     ) -> Tuple[int, Optional[SourceFacts]]:
-        """Return the number of rows, and the facts of a source that is new or has changed."""
+        """Return the number of rows; and the facts of the source, or None if it is unchanged."""
         size, digest = file.size, file.fingerprint()
         if manifest is not None and manifest.has_source(size, digest):
             return manifest.rows, None
@@ -163,7 +164,7 @@ class FileRun:
         file: RowFile,
         form: OutputForm,
     ) -> Bits:
-        """Write the beginning of a new output, or note which rows have changed; return these."""
+        """Write the head of a new output, or note which rows have changed; return these rows."""
         changed = Bits()
         if manifest is None:
             store.put_head(form.head())
@@ -238,7 +239,7 @@ class FileRun:
         return report
 
     def _finished(self, finish: Finish) -> bool:
-        """Write the final output; return False if the disk is full. The next run repeats it."""
+        """Write the final output, or return False if the disk is full; the next run repeats it."""
         try:
             finish.run()
         except OSError as error:
@@ -249,7 +250,7 @@ class FileRun:
         return True
 
     def _failed_rows(self, store: Store, form: OutputForm) -> Bits:
-        """Return the rows whose error belongs to the classes that are asked again."""
+        """Return the rows that are sent again because of the class of their last error."""
         found = Bits()
         classes, ledger = self._arguments.retried, store.ledger
         if not classes:

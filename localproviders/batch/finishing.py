@@ -1,4 +1,7 @@
-"""The end of a run whose rows all have a result: one line for each row, in its final form."""
+"""The last step of a run, when all rows have a result: write the final output.
+
+The final output has exactly one line, or one vector, for each row.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Finish:
     Args:
         store: The open files of the run.
         manifest: The manifest.
-        form: The form of the output.
+        form: The form of the output, which is its format.
         file: The rows.
         reader: Reads the rows.
         arguments: The arguments of the run.
@@ -63,7 +66,7 @@ class Finish:
         self._paths = store.paths
 
     def run(self) -> None:
-        """Write the final output. If it is there already, nothing is written."""
+        """Write the final output. If an earlier run has finished it, nothing is written."""
         if isinstance(self._form, VectorLines):
             self._finish_vectors(self._form)
         else:
@@ -89,7 +92,7 @@ class Finish:
         return rewriting.in_order(parts, rows, folder, failures=failures)
 
     def _end(self) -> None:
-        """Note that the run is finished, unless this was noted before."""
+        """Record that the run is finished, unless this was recorded before."""
         if self._manifest.finish():
             self._store.put_manifest(self._manifest)
         if self._store.ledger.ended != "complete":
@@ -122,7 +125,7 @@ class Finish:
         rewriting.put_in_place(self._paths)
 
     def _is_final(self, head: bytes) -> bool:
-        """Return whether both files are as an earlier run has finished them."""
+        """Return whether an earlier run has finished the matrix and the file with the ids."""
         facts = self._manifest.facts
         is_finished = self._store.ledger.ended == "complete" and facts.get("finished", False)
         if not is_finished or facts.get("ids") != digest_of_ids(self._paths.output):
@@ -131,7 +134,7 @@ class Finish:
             return file.read(len(head)) == head
 
     def _vectors(self, form: VectorLines, ids: NewIds) -> Iterator[Entry]:
-        """Yield the vectors in the order of the rows, and write the ids."""
+        """Yield the vectors in the order of the rows, and write the file with the ids."""
         before = id_lines(self._paths.output)
         for entry, name in zip(self._in_order(failures=True), self._names()):
             ids.write(id_line(name, entry, next(before, {})))
@@ -151,16 +154,18 @@ class Finish:
 def error_classes(
     paths: RunPaths, ledger: Ledger, form: OutputForm
 ) -> Iterator[Tuple[int, Optional[str]]]:
-    """Yield the failed rows with the names of their error classes, the last one of a row last.
+    """Yield the number of each failed row, and the name of its error class.
+
+    If a row failed several times, its last error comes last.
 
     Args:
         paths: The paths of the run.
-        ledger: Its state.
-        form: The form of its output.
+        ledger: The state of the run.
+        form: The form of the output, which is its format.
     """
     names = id_lines(paths.output) if isinstance(form, VectorLines) else iter(())
     for record in records_of(paths.journal, 0, ledger.records):
-        # In a matrix, a row that failed has only NaN. Its error is beside it.
+        # In a matrix, the vector of a failed row is NaN. The error is in the file with the ids.
         before = next(names, {}) if record.state in IN_OUTPUT else {}
         if record.state not in _STATES_OF_FAILURES:
             continue

@@ -1,8 +1,9 @@
-"""Find ids that occur twice among any number of rows, in constant memory.
+"""Find ids that occur twice among any number of rows, in little memory.
 
-The ids are hashed, and the hashes are distributed over files by their first bits. Equal ids have
-equal hashes, so they are in the same part, and each part fits into memory. This is the first step
-of a sort on disk; the second step, the order within a part, is not needed to find equal hashes.
+The ids are hashed, and the hashes are divided into parts by their first bits. Most hashes are in a
+temporary file. Equal ids have equal hashes, so they are in the same part, and each part fits into
+memory. This is the first step of a sort on disk. The second step, to sort each part, is not needed
+to find equal hashes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from array import array
 from hashlib import blake2b
 from typing import BinaryIO, Dict, Iterator, List, Optional, Set
 
-# The hashes are distributed over 1024 parts. Each part has a block of 128 hashes in memory, which
-# is written to the disk when it is full.
+# There are 1024 parts. Each part has a block of up to 128 hashes in memory. A full block is written
+# to the temporary file.
 _PART_BITS, _BLOCK = 10, 128
 _SHIFT = 64 - _PART_BITS
 # Highest number of different repeated ids that are reported.
@@ -30,7 +31,7 @@ class IdCheck:
     """The hashes of all ids of a source.
 
     Args:
-        folder: Folder for a temporary file; None is the usual one of the system. The file is
+        folder: Folder for a temporary file; None uses the system's temporary folder. The file is
             made only if there are more than about 100,000 ids.
     """
 
@@ -55,7 +56,7 @@ class IdCheck:
         part = self._parts[index]
         self._file.write(part.tobytes())
         del part[:]
-        # The blocks of a part are far from each other in the file. Their numbers are kept.
+        # The blocks of one part are scattered over the file, so their numbers are kept.
         self._written.setdefault(index, array("I")).append(self._blocks)
         self._blocks += 1
 

@@ -1,4 +1,7 @@
-"""The work for one row: a request, and the function that sends it, in this or another process."""
+"""Jobs and answers: the request of a row, its result, and the function that sends requests.
+
+The function runs in a thread of this process, or in another process.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class Answer(NamedTuple):
     Attributes:
         value: The response; None if the row failed.
         error: The error; None if the row succeeded.
-        usage: Tokens of the request. If several rows shared a request, only the first has them.
+        usage: Tokens of the request. If several rows share a request, only the answer of the first
+            row has them.
     """
 
     value: Any
@@ -65,7 +69,9 @@ def perform(
 ) -> List[Answer]:
     """Send the request of one job, or one request for several embeddings.
 
-    Errors of the provider become results. Any other exception is raised: it is not about the row.
+    An error of the provider becomes the result of each row. So does a `ValueError` or `TypeError`
+    with which the provider refuses the arguments. Any other exception is raised, because it does
+    not concern the row.
     """
     options: Options = {"timeout": timeout, "cancel": cancel}
     with RunningVerb("batch.run"):
@@ -101,7 +107,7 @@ _CALLS: Mapping[str, Callable[[ModelProvider, Any, Options], Any]] = {
 
 
 def _embed(provider: ModelProvider, jobs: Sequence[Job], options: Options) -> List[Answer]:
-    """Embed the texts of all jobs, which have the same options, in one request."""
+    """Embed the texts of all jobs in one request. The jobs differ only in their texts."""
     texts = [text for job in jobs for text in job.request.texts]
     request: EmbeddingRequest = jobs[0].request
     if len(jobs) > 1:

@@ -1,9 +1,13 @@
 """The form of a journal: a header, and records of a fixed size that are only appended.
 
-A journal stands beside the output of a run. Each row that has a result has a record with the place
-of its line in a file, and with the checksum of this file up to the end of the line. Each record
-also has a checksum of itself, which depends on its position and on the run. So a changed byte, a
-missing line and a file of another run are all found.
+A journal is a file beside the output of a run. It has a record for each row that has a result. The
+record has the offset of the row's line in the output or in the file of failures, and the checksum
+of this file up to the end of the line. Each record also has a checksum of itself, which depends on
+its position and on the run. So a changed byte, a missing line and a file of another run are all
+found.
+
+A mark is a record that says that all bytes before it are on the disk. A session is one call of
+`run`. The manifest is a file that describes the run (`manifest.py`).
 
 This module knows only the bytes. `audit.py` reads and checks a journal, and `store.py` writes it.
 """
@@ -29,11 +33,11 @@ CLOSED = 4
 #: The content of the row has changed, or the source no longer has the row: its result no longer
 #: counts.
 CHANGED = 5
-#: All bytes before this record are on the disk. The record has checksums of all files.
+#: All bytes before this record are on the disk. The record has the checksums of all files.
 MARK = 16
 #: A `MARK` at the end of a session. Its `reason` says why the session ended.
 END = 17
-#: The manifest that holds from here on. The digest of the record is that of the manifest.
+#: The manifest was replaced. The digest in the record is that of the new manifest.
 MANIFEST = 18
 
 #: States whose records have a line in the output, and those with a line in the file of failures.
@@ -41,8 +45,9 @@ IN_OUTPUT, IN_FAILURES = (SUCCEEDED, CLOSED), (FAILED, RETRYABLE)
 #: States of records with checksums of all files.
 MARKS = (MARK, END)
 
-#: The reasons of an `END`, in the order of their numbers: all rows have a result, or the report's
-#: `stopped`.
+#: The reasons of an `END`, in the order of their numbers. ``complete`` means that all rows have a
+#: result, ``interrupted`` that an exception ended the session. The others are values of
+#: `BatchReport.stopped`.
 REASONS = ("complete", "deadline", "failures", "cancelled", "disk", "interrupted")
 
 # --- bytes ------------------------------------------------------------------------------------
@@ -54,7 +59,8 @@ _CHECKSUM = struct.Struct("<I")
 
 HEADER_SIZE = _HEADER.size
 RECORD_SIZE = _BODY.size + _CHECKSUM.size
-#: Position of the state in a record, and of the fields with 32 bits, in units of their size.
+#: Offset of the state in a record, in bytes. The offsets of the numbers of tokens, below, are in
+#: units of 32 bits.
 STATE_AT = 48
 _PROMPT_AT, _COMPLETION_AT = 10, 11
 _WORDS_LONG, _WORDS_SHORT = RECORD_SIZE // 8, RECORD_SIZE // 4
@@ -66,12 +72,11 @@ class JournalRecord(NamedTuple):
     """A record of a journal.
 
     Attributes:
-        row: Number of the row. In a mark, the checksum of the journal before it.
+        row: Number of the row. In a mark, the checksum of the journal before the mark.
         digest: Digest of the row's content. In a mark, the size of the file of failures. In a
             record of a manifest, the digest of the manifest.
-        offset: Place of the row's line in its file. In a mark, the size of the output.
-        begun: Number of rows that had been begun, in the order of the source, when the record was
-            written.
+        offset: Offset of the row's line in its file. In a mark, the size of the output.
+        begun: Highest number of a row that was sent before the record was written, plus 1.
         length: Length of the line in bytes. In a mark, the checksum of the file of failures.
         crc: Checksum of the file, from its beginning to the end of the line. In a mark, the
             checksum of the output.
@@ -94,7 +99,7 @@ class JournalRecord(NamedTuple):
 
 
 def pack_header(run: bytes) -> bytes:
-    """Return the header of the journal of a run, whose id has 16 bytes."""
+    """Return the header of a journal, from the id of the run, which has 16 bytes."""
     body = _HEADER.pack(_MAGIC, run, 0)[:-4]
     return body + _CHECKSUM.pack(crc32(body))
 
@@ -113,7 +118,11 @@ def read_header(header: bytes) -> bytes:
 
 
 def _seed(run: bytes, index: int) -> int:
-    """Return the start of a record's checksum: records cannot change places, or runs."""
+    """Return the start value of a record's checksum.
+
+    It depends on the run and the position, so the checksum of a record that was moved to another
+    position or another journal is wrong.
+    """
     return (int.from_bytes(run[:8], "little") + index) & _MOST_SHORT
 
 
@@ -141,12 +150,14 @@ def is_intact(data: bytes, run: bytes, index: int) -> bool:
 
 
 def small(number: object) -> int:
-    """Return a number for a field of 32 bits; 0 if it is not known."""
+    """Limit a number to what a field of 32 bits can hold; return 0 for None."""
     return min(max(number, 0), _MOST_SHORT) if isinstance(number, int) else 0
 
 
 class Block:
-    """Some records that were read at once. The columns need no object for each record.
+    """Several records that were read together.
+
+    The properties return one field of all records, without making an object for each record.
 
     Args:
         data: The bytes of whole records.
@@ -186,7 +197,7 @@ class Block:
 
     @property
     def tokens(self) -> Sequence[int]:
-        """The total tokens of all records: of the prompts, and of the answers."""
+        """The total number of tokens in all records: of the prompts, and of the answers."""
         return [sum(self._short[place::_WORDS_SHORT]) for place in (_PROMPT_AT, _COMPLETION_AT)]
 
 

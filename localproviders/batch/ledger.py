@@ -1,4 +1,7 @@
-"""The state of a run, as its journal shows it: the results of rows, and the ends of files."""
+"""The state of a run, computed from its journal: the results of rows, and the extents of files.
+
+A mark is a record of the journal that says that all bytes before it are on the disk.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from localproviders.batch.journal import (
 
 
 class Extent(NamedTuple):
-    """The part of a file that a journal covers.
+    """The part of a file that a journal covers: from the beginning of the file to some byte.
 
     Attributes:
         size: Number of bytes.
@@ -44,13 +47,14 @@ class Ledger:
         output: The covered part of the output.
         failures: The covered part of the file of failures.
         durable: The state at the last mark: number of records, and the two extents.
-        begun: Number of rows that have been begun, in the order of the source.
-        rows: For each state of a row, the rows whose last record has it.
+        begun: Highest number of a row that was sent, plus 1. Rows are sent in the order of the
+            source.
+        rows: For each state of a row, the rows whose last record has this state.
         lines: Number of lines in the output.
         prompt_tokens: Total tokens of all prompts.
         completion_tokens: Total tokens of all answers.
         manifest: Digest of the manifest; None if the journal has none.
-        ended: The reason of the end, if the last record is an `END`; otherwise None.
+        ended: The reason for the end of the run, if the last record is an `END`; otherwise None.
     """
 
     def __init__(self, run: bytes) -> None:
@@ -80,14 +84,17 @@ class Ledger:
 
     @property
     def superseded(self) -> int:
-        """Number of lines in the output that a later line replaces, or whose row has changed."""
+        """Number of lines in the output that no longer count.
+
+        A later line replaces them, or the content of their row has changed.
+        """
         return self.lines - self.rows[SUCCEEDED].count - self.rows[CLOSED].count
 
     def add_block(self, block: Block) -> None:
-        """Add records that were checked before."""
+        """Add records whose checksums were checked before."""
         states = {*block.states}
         if states <= _PLAIN and not any(self.rows[each].count for each in _OTHERS):
-            # The usual case: a run without failures. Nothing is made for each record.
+            # The usual case is a run without failures. For speed, it makes no object for a record.
             rows = block.rows
             if len(states) > 1 or SUCCEEDED not in states:
                 rows = [row for row, state in zip(rows, block.states) if state == SUCCEEDED]
@@ -171,7 +178,7 @@ class Durable(NamedTuple):
 # States of records in a run without failures, and the states that such a run does not have.
 _PLAIN = {SUCCEEDED, MANIFEST, *MARKS}
 _OTHERS = (FAILED, RETRYABLE, CLOSED)
-# The last record with one of these states says where a file ends, or which manifest holds.
+# The last record with one of these states says where a file ends, or which manifest is valid.
 _ENDS = (
     ((*IN_OUTPUT, *MARKS), Ledger._end_output),
     ((*IN_FAILURES, *MARKS), Ledger._end_failures),

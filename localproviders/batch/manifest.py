@@ -1,9 +1,9 @@
-"""The manifest of a run: a JSON file that says from what the results were made.
+"""The manifest of a run: a JSON file that says how the results were made.
 
 It has the arguments of the run, the models with their digests, the servers, the versions, and the
-size and the digest of the source. Content, such as a template, is in it only as a digest. A run
-that goes on is compared with it, so that the results of two different runs are never mixed by
-accident.
+size and the digest of the source. It contains only digests of content, such as of a template. A
+later run with the same output is compared with the manifest, so that the results of two different
+runs are never mixed by accident.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from localproviders.batch.paths import RunPaths, sync_folder
 from localproviders.errors import ConfigurationError, IntegrityError
 
 _FORMAT = 1
-# Texts up to this length that are names or words, such as the name of a model, are not content.
+# Arguments whose text is a name or a keyword, and not content. They are not replaced by digests.
 _NAMES = ("model", "id_field", "method", "overflow", "expect_digest", "format", "thinking", "shard")
 _NEW = ".new"
 
 
 class SourceFacts:
-    """The facts about a source by which a run recognises that it is unchanged.
+    """The facts about a source. If they are equal in a later run, the source is unchanged.
 
     Attributes:
         rows: Number of rows.
@@ -62,7 +62,7 @@ class Manifest:
 
         Args:
             run: Id of the run.
-            arguments: The arguments that decide about the results.
+            arguments: The arguments that affect the results.
             source: The facts about the source.
         """
         return cls(
@@ -83,12 +83,12 @@ class Manifest:
         return int(self.facts["source"]["rows"])
 
     def has_source(self, size: int, digest: str) -> bool:
-        """Return whether the source is the one of this manifest, unchanged."""
+        """Return whether a source with these facts is the unchanged source of this manifest."""
         source = self.facts["source"]
         return bool(source["size"] == size and source["digest"] == digest)
 
     def differences(self, arguments: Mapping[str, Any]) -> List[str]:
-        """Return the names of the arguments that differ from those of this run."""
+        """Return the names of the given arguments that differ from those of this manifest."""
         given = {name: _described(name, arguments[name]) for name in arguments}
         known = self.facts["arguments"]
         return sorted(name for name in {*given, *known} if given.get(name) != known.get(name))
@@ -103,13 +103,13 @@ class Manifest:
         return len(range(int(number) - 1, self.rows, int(count)))
 
     def other_arguments(self, other: Manifest) -> List[str]:
-        """Return the names of the arguments of another run that differ, except the shard."""
+        """Return the names of the arguments that differ in another manifest, except the shard."""
         own, their = self.facts["arguments"], other.facts["arguments"]
         names = {*own, *their} - {"shard"}
         return sorted(name for name in names if own.get(name) != their.get(name))
 
     def without_shard(self, others: Iterable[Manifest]) -> Manifest:
-        """Return the manifest of all shards of a run together."""
+        """Return a manifest for the merged output, from this manifest and those of other shards."""
         made = Manifest(json.loads(self.encode()))
         made.facts["arguments"]["shard"] = None
         made.finish()
@@ -122,16 +122,17 @@ class Manifest:
         return made
 
     def finish(self, is_finished: bool = True) -> bool:
-        """Note whether all rows have a result; return whether this is new.
+        """Note whether all rows have a result; return whether this changed the manifest.
 
-        So a journal whose end was cut off does not have the digest of its manifest.
+        The change also changes the digest of the manifest, which is recorded in the journal. So if
+        the end of a finished journal is removed, the manifest does not fit the journal.
         """
         is_new = bool(self.facts.get("finished", False) != is_finished)
         self.facts["finished"] = is_finished
         return is_new
 
     def note_answer(self, model: str, digest: Optional[str], server: Optional[str]) -> bool:
-        """Note which model of which server has answered; return whether this is new."""
+        """Note which model of which server has answered; return whether one of them is new."""
         models, servers = self.facts["models"], self.facts["servers"]
         is_new = (model not in models or (models[model] is None and digest is not None)) and (
             len(models) < _MOST_NAMES
@@ -144,17 +145,17 @@ class Manifest:
         return is_new
 
     def take_answers(self, other: Manifest, *, with_source: bool = False) -> None:
-        """Take the models and servers of an earlier manifest, and the source if it is the same."""
+        """Copy the models, the servers and, with `with_source`, the source of another manifest."""
         for name in ("models", "servers", *(["source"] if with_source else [])):
             self.facts[name] = other.facts[name]
 
     def note_model(self, model: str, digest: Optional[str]) -> None:
-        """Note the digest of the model of the run, which may be another one than before."""
+        """Note the digest of the run's model. It may differ from the digest of an earlier run."""
         known = self.facts["models"].get(model)
         self.facts["models"][model] = digest or known
 
     def other_digest(self, model: str, digest: Optional[str]) -> Optional[str]:
-        """Return the digest that this model had before, if it has another one now."""
+        """Return the digest that a model had before if it has another one now; otherwise None."""
         known = self.facts["models"].get(model)
         return str(known) if known and digest and known != digest else None
 
@@ -168,7 +169,7 @@ class Manifest:
         return json.dumps(self.facts, indent=1, ensure_ascii=True).encode() + b"\n"
 
 
-# Rows may name models themselves. Only so many names are noted.
+# Each row may name its own model. Only this many models, and servers, are noted.
 _MOST_NAMES = 100
 
 
@@ -178,7 +179,7 @@ def digest_of(data: bytes) -> int:
 
 
 def _described(name: str, value: Any) -> Any:
-    """Return an argument as the manifest has it: a number, a name, or the digest of a content."""
+    """Return an argument as the manifest has it: a number, a name, or the digest of content."""
     value = plain(value)
     if value is None or isinstance(value, (bool, int, float)):
         return value

@@ -1,4 +1,4 @@
-"""`merge`: joins the outputs of several shards, and proves that each row is there once."""
+"""`merge`: joins the outputs of several shards, and checks that each row is there once."""
 
 from __future__ import annotations
 
@@ -37,16 +37,17 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
     Args:
         parts: Paths of the outputs of the shards.
         output: Path of the new output.
-        force: True joins outputs of runs with other arguments, and replaces an existing output.
+        force: True joins the parts even if their runs had different arguments, and replaces an
+            existing output.
 
     Returns:
-        The numbers of the new output.
+        The report of the new output.
 
     Raises:
         ConfigurationError: A row is in no part, the parts have different sources or arguments, or
-            the new output exists.
+            the new output exists already.
         IntegrityError: A part was changed, or a row is in two parts.
-        LockHeldError: Another process writes to the output.
+        LockHeldError: Another process, or another thread, writes to the new output.
     """
     paths = RunPaths(output)
     loaded = [_load(path) for path in parts]
@@ -76,7 +77,7 @@ def _load(path: PathLike) -> Tuple[Part, Manifest]:
 
 
 def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Manifest:
-    """Return the manifest of all parts together.
+    """Return the manifest for the merged output.
 
     Raises:
         ConfigurationError: Two parts belong to different runs.
@@ -100,7 +101,7 @@ def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Ma
 def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:
     forms = {form_of(each.output) for each in (paths, *parts)}
     if len(forms) > 1:
-        raise ConfigurationError(f"the files have different forms: {', '.join(sorted(forms))}")
+        raise ConfigurationError(f"the files have different formats: {', '.join(sorted(forms))}")
     exists = os.path.exists(paths.output)
     if any(exists and os.path.samefile(paths.output, part.output) for part in parts):
         raise ConfigurationError(f"{paths.output!r} is one of the parts; write to another file")

@@ -1,4 +1,4 @@
-"""Questions about the model of a run, before its first row."""
+"""Ask the provider about the model of a run, before the first row is sent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from localproviders.errors import (
 )
 from localproviders.provider import ModelProvider
 
-# Errors that each row would have, too.
+# If the provider raises one of these errors, the request of each row would fail with it, too.
 _ERRORS_OF_ALL_ROWS = (AuthenticationError, LocalityError, ModelNotFoundError, UnreachableError)
 
 
 def default_model(provider: ModelProvider) -> Optional[str]:
-    """Return the model of a provider, if it has one and says so."""
+    """Return the default model of a provider; None if it has none, or does not report it."""
     settings = getattr(provider, "settings", None)
     found: Any = getattr(settings, "model", None)
     return found if isinstance(found, str) else None
@@ -32,26 +32,26 @@ def served_digest(
 
     Args:
         provider: The provider.
-        model: The model that the run names.
+        model: The argument `model` of the run.
 
     Raises:
         ModelNotFoundError: The server does not have the model.
         UnreachableError: No server answers.
-        AuthenticationError: The server refuses the key.
+        AuthenticationError: The server refuses the API key.
     """
     model = model or default_model(provider)
     if model is None:
-        return None, None  # the rows name their models
+        return None, None  # each row names its model
     try:
         return model, provider.model_info(model).digest
     except _ERRORS_OF_ALL_ROWS:
         raise
     except ProviderError:
-        return model, None  # the server may answer chats all the same
+        return model, None  # the server may still answer the rows
 
 
 def slots_of(arguments: Arguments) -> Dict[str, Optional[int]]:
-    """Return the slots of each server by its address; None for servers that do not report them."""
+    """Return the number of slots of each server, by its address; None if it is not reported."""
     model = arguments.rules.fields.get("model")
     found: Dict[str, Optional[int]] = {}
     for provider in _hosts_of(arguments.provider):

@@ -19,10 +19,10 @@ from localproviders.errors import ConfigurationError
 
 
 def run_with_object(arguments: Arguments, sink: Any) -> BatchReport:
-    """Answer all rows that the object does not have yet.
+    """Send all rows whose results the object does not have yet, and pass it the results.
 
     Raises:
-        ConfigurationError: The object does not have the two methods.
+        ConfigurationError: The object does not have the methods `has` and `write`.
     """
     for name in ("has", "write"):
         if not callable(getattr(sink, name, None)):

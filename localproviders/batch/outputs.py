@@ -1,4 +1,7 @@
-"""The forms of an output file: lines of JSON, and CSV."""
+"""The forms of an output file, which are its formats: lines of JSON, and CSV.
+
+`vectors.py` has the form for vectors.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class OutputForm(Protocol):
         ...
 
     def problem(self, record: BatchRecord) -> Optional[ProviderError]:
-        """Return the reason why an answer cannot be in this output; None if it can."""
+        """Return the reason why this output cannot contain an answer; None if it can."""
         ...
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
@@ -41,7 +44,7 @@ class JsonLines:
     """Lines of JSON.
 
     Args:
-        compact: Whether the lines have only the id and the answer.
+        compact: Whether the lines have only the id and the answer or error.
     """
 
     def __init__(self, compact: bool) -> None:
@@ -54,7 +57,7 @@ class JsonLines:
         return b""
 
     def problem(self, record: BatchRecord) -> Optional[ProviderError]:
-        """Return None: every answer has a form in JSON."""
+        """Return None: every answer can be written as JSON."""
         return None
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
@@ -76,12 +79,12 @@ class CsvLines:
     """A CSV file: the columns of the source, and columns for the answers.
 
     Args:
-        columns: The columns of the source; None if it is no CSV file.
+        columns: The columns of the source; None if the source is not a table.
         questions: The questions of the run.
         id_field: The column with the id.
 
     Raises:
-        ConfigurationError: A column of the answers has the name of a column of the source.
+        ConfigurationError: A column for the answers would have the name of a column of the source.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class CsvLines:
         both = next((name for name in self._answers if name in self._source), None)
         if both is not None:
             raise ConfigurationError(
-                f"the source has a column {both!r}, which the answers need, too",
+                f"the source has a column {both!r}, but the output needs this name for the answers",
                 hint="rename the column or the question, or write to a .jsonl file",
             )
 
@@ -110,10 +113,10 @@ class CsvLines:
         return _csv_line([*self._own_id, *self._source, *self._answers])
 
     def problem(self, record: BatchRecord) -> Optional[ProviderError]:
-        """Return the reason why an answer cannot be in this output; None if it can."""
+        """Return the reason why this output cannot contain an answer; None if it can."""
         if record.kind == DECISION and [*record.decisions] != self._names:
             return ConfigurationError(
-                "the questions of the row are not the columns of the output",
+                "the questions of the row are not those of the output's columns",
                 hint="pass the questions to run(), or write to a .jsonl file",
             )
         return None
@@ -160,7 +163,7 @@ def _csv_line(cells: Sequence[Any]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-#: The forms of outputs, by their suffixes.
+#: The suffixes of outputs. Each one stands for a format.
 OUTPUT_FORMS = (".jsonl", ".ndjson", ".csv", ".npy")
 
 
@@ -168,12 +171,12 @@ def form_of(path: PathLike) -> str:
     """Return the suffix of an output.
 
     Raises:
-        ConfigurationError: No form has this suffix.
+        ConfigurationError: No format of an output has this suffix.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
     if suffix not in OUTPUT_FORMS:
         raise ConfigurationError(
-            f"{os.fspath(path)!r} has no suffix that names a form of output",
+            f"{os.fspath(path)!r} has no suffix that names a format of output",
             hint="use .jsonl, .csv or .npy",
         )
     return suffix

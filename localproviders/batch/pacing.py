@@ -1,4 +1,4 @@
-"""Pure parts of a run that decide when to send, and when to stop."""
+"""Limits and measurements of a run, without I/O: its rate, its failures, and its waits."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from localproviders.errors import ConfigurationError
 
 T = TypeVar("T")
 
-#: Highest number of failed rows: a number, or a part of all rows, such as ``5%``.
+#: Highest number of failed rows: a number, or a percentage of all rows such as ``5%``.
 MaxFailures = Union[int, str, None]
 
 
 class Rate:
-    """A limit for the number of requests in a second.
+    """A limit for the number of requests per second.
 
     Args:
         per_s: The limit; None is no limit.
@@ -33,12 +33,12 @@ class Rate:
         return max(0.0, self._next - self._clock()) if self._pause_s else 0.0
 
     def start(self) -> None:
-        """Note the start of a request. Requests that were not made are not made up for."""
+        """Note the start of a request. A pause does not allow more requests afterwards."""
         self._next = max(self._next, self._clock()) + self._pause_s
 
 
 class Clockwork:
-    """Measures what a run waits for: the servers, the source, or its own work.
+    """A measurement of what takes the time of a run: the servers, the source, or its own work.
 
     Args:
         clock: Returns the time in seconds.
@@ -51,7 +51,7 @@ class Clockwork:
 
     @contextlib.contextmanager
     def waiting(self, part: str) -> Iterator[None]:
-        """Count the time of the block for ``server`` or ``source``."""
+        """Count the time of a ``with`` block for ``server`` or ``source``."""
         started = self._clock()
         try:
             yield
@@ -93,16 +93,21 @@ def most_failures(given: MaxFailures, rows: int) -> Optional[float]:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)%", given.strip()) if isinstance(given, str) else None
     if match is None or float(match.group(1)) > 100:  # per cent
         raise ConfigurationError(
-            f"max_failures is {given!r}, and must be a number of rows, or a part such as '5%'"
+            f"max_failures is {given!r}, and must be a number of rows, or a percentage such as '5%'"
         )
     return rows * float(match.group(1)) / 100
 
 
 def check_positive(name: str, value: Optional[float], *, zero: bool = False) -> None:
-    """Check that a number is above zero, or None.
+    """Check that an argument is a number above zero, or None.
+
+    Args:
+        name: Name of the argument.
+        value: The value to check.
+        zero: Whether zero is allowed, too.
 
     Raises:
-        ConfigurationError: It is not.
+        ConfigurationError: The value is neither.
     """
     if value is None:
         return

@@ -21,10 +21,10 @@ class RunPaths:
 
     Attributes:
         output: Path of the output.
-        journal: The record of all results.
-        failures: The lines of rows that failed while other rows were open.
-        manifest: The description of the run.
-        lock: The file whose lock the process of a run holds.
+        journal: Path of the journal, which has a record of each result.
+        failures: Path of the file with the lines of failed rows, while other rows have no result.
+        manifest: Path of the description of the run.
+        lock: Path of the file whose lock is held during a run.
         folder: The folder of all these files.
     """
 
@@ -40,7 +40,7 @@ class RunPaths:
 
 
 def sync_folder(folder: str) -> None:
-    """Write new and renamed names in a folder to the disk, where the system can do this."""
+    """Force the names of new and renamed files in a folder to the disk, except on Windows."""
     if os.name != "posix":
         return  # Windows cannot open a folder
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Look at all rows before the first request: count them, and check their ids."""
+"""Read all rows before the first request: count them, check their ids, and find changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def count_rows(file: RowFile, reader: RowReader, folder: Optional[str]) -> int:
     Args:
         file: The rows.
         reader: Reads the ids.
-        folder: Folder for a temporary file; None is the usual one of the system.
+        folder: Folder for a temporary file; None uses the system's temporary folder.
 
     Raises:
         ConfigurationError: An id occurs twice. The error names the id and both rows.
@@ -40,7 +40,7 @@ def count_rows(file: RowFile, reader: RowReader, folder: Optional[str]) -> int:
 def find_repeated(
     file: RowFile, reader: RowReader, folder: Optional[str]
 ) -> Tuple[List[Tuple[str, int, int]], int]:
-    """Return repeated ids with their first two rows, at most a hundred; and the number of rows."""
+    """Return up to a hundred repeated ids, each with its first two rows; and the number of rows."""
     check = IdCheck(folder)
     count = 0
     try:
@@ -54,7 +54,7 @@ def find_repeated(
 
 
 def _places_of(file: RowFile, reader: RowReader, hashes: Set[int]) -> List[Tuple[str, int, int]]:
-    """Return the ids with these hashes that occur twice. Different ids may have equal hashes."""
+    """Return the ids that really occur twice; different ids may have the same hash."""
     first: Dict[str, int] = {}
     found: List[Tuple[str, int, int]] = []
     for number, raw in enumerate(file.raw_rows()):
@@ -71,13 +71,13 @@ def _places_of(file: RowFile, reader: RowReader, hashes: Set[int]) -> List[Tuple
 def changed_rows(
     file: RowFile, path: str, ledger: Ledger, rows: int, folder: Optional[str]
 ) -> Iterator[int]:
-    """Yield the rows with a result whose content is no longer the same, or that are gone.
+    """Yield the rows with a result that have other content now, or are no longer in the source.
 
     Args:
         file: The rows.
         path: Path of the journal.
         ledger: The state of the run.
-        rows: Number of rows.
+        rows: Number of rows that the source has now.
         folder: Folder for a temporary file with the digests.
     """
     known = _known(ledger)
@@ -105,7 +105,7 @@ _BLOCK = 4096
 
 
 def _write_digests(path: str, records: int, file: BinaryIO) -> int:
-    """Write the digest of each row at the place of its number; return the number after the last."""
+    """Write the digest of each row at an offset by its number; return the highest number plus 1."""
     end = 0
     for block in blocks_of(path, 0, records):
         for row, digest, state in zip(block.rows, block.digests, block.states):

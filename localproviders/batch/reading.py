@@ -1,4 +1,4 @@
-"""`read` and `status`: the results and the numbers of an output."""
+"""`read` and `status`: the results and the counts of an output."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from localproviders.batch.results import BatchRecord
 from localproviders.errors import ConfigurationError, IntegrityError
 from localproviders.types.responses import Usage
 
-# Reasons of an end that a report has under another name.
+# Reasons of an `END` in the journal that have another name in a report.
 _STOPPED = {"complete": None, "interrupted": "cancelled"}
 
 
 def read(path: PathLike) -> Iterator[BatchRecord]:
-    """Yield the results of an output: one record for each row, the latest.
+    """Yield the results of an output: for each row, a record with its latest result.
 
-    The output may belong to a run that is not finished, or still running. Then only the rows with
-    a result so far are there, and the last errors of rows that may be asked again. The journal and
-    the output are checked before the first record. An output without a journal, such as a copy, is
-    read as it is.
+    The run may have ended early, or may still be running. Then rows without a result are left out,
+    and errors are included even if their rows may be sent again. The journal and the output are
+    checked before the first record. An output without a journal, such as a copy, is read without
+    checks.
 
     Args:
         path: Path of the output, with the suffix ``.jsonl``.
 
     Raises:
-        ConfigurationError: The file is missing, or is of another form. A CSV file and vectors are
-            read with other programs.
-        IntegrityError: The output or the journal was changed, or a line is no result.
+        ConfigurationError: The file is missing, or has another format. Read CSV files and vectors
+            with other modules.
+        IntegrityError: The output or the journal was changed, or a line has no result.
     """
     paths = rewriting.for_reading(RunPaths(path))
     if form_of(paths.output) not in (".jsonl", ".ndjson"):
@@ -59,7 +59,7 @@ def _read_all(path: str) -> Iterator[BatchRecord]:
 
 
 def _read_lines(path: str, size: int) -> Iterator[BatchRecord]:
-    """Yield the records of the lines in the first bytes of a file."""
+    """Yield the records of the lines in the first `size` bytes of a file."""
     with open(path, "rb") as file:
         yield from _records(path, file, size)
 
@@ -89,16 +89,16 @@ def _read_latest(paths: RunPaths, ledger: Ledger, rows: int) -> Iterator[BatchRe
 
 
 def status(path: PathLike) -> BatchReport:
-    """Return the numbers of an output, of all runs together.
+    """Return the counts of an output, over all runs that wrote to it.
 
-    The run may be finished, stopped, killed or still running. Nothing is changed.
+    The last run may be finished, stopped, killed or still running. No file is changed.
 
     Args:
         path: Path of the output.
 
     Returns:
-        A report without times. ``stopped`` is the reason of the last end; it is None if all rows
-        have a result, and if the run was killed or still runs.
+        A report without times. ``stopped`` is the reason why the last run ended early. It is None
+        if all rows have a result, and also if the run was killed or is still running.
 
     Raises:
         ConfigurationError: There is no journal beside the file.
@@ -115,7 +115,7 @@ def status(path: PathLike) -> BatchReport:
 
 
 def report_of(paths: RunPaths, ledger: Ledger) -> BatchReport:
-    """Return the numbers of a ledger."""
+    """Return a report with the counts of a ledger."""
     manifest = read_manifest(paths, ledger.manifest)
     counts = {state: rows.count for state, rows in ledger.rows.items()}
     tokens = (ledger.prompt_tokens or None, ledger.completion_tokens or None)

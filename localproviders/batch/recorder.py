@@ -1,4 +1,4 @@
-"""Where the results of a run go: the files of a `Store`, or an object of the caller."""
+"""The destinations of a run's results: the files of a `Store`, or an object of the caller."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ _RESERVE_BYTES = 1 << 20
 
 
 class Sink(Protocol):
-    """An object that receives the results of a run, in the thread of the caller.
+    """An object that receives the results of a run, in the thread that called `run`.
 
-    A run that goes on calls `has` for each row, and does not ask the model about rows that are
-    there.
-    There is no journal beside such an object. So `write` should store a record before it returns.
+    A run calls `has` for each row, and does not send rows whose result is already there. A run with
+    such an object has no journal, so `write` should store a record before it returns.
     """
 
     def has(self, id: str, /) -> bool:
-        """Return whether the result of this row is already there."""
+        """Return whether the result of the row with this id is already there."""
         ...
 
     def write(self, record: BatchRecord, /) -> object:
@@ -43,7 +42,7 @@ class Sink(Protocol):
 
 
 class Outcome(NamedTuple):
-    """The result of a row that was asked, or could not be sent.
+    """The result of a row that was sent, or that could not be sent.
 
     Attributes:
         row: The row.
@@ -75,7 +74,7 @@ class Counts(NamedTuple):
 
 
 class Recorder(Protocol):
-    """The destination of results, as the run uses it."""
+    """The methods of a destination of results that the loop of a run calls."""
 
     @property
     def counts(self) -> Counts:
@@ -83,15 +82,15 @@ class Recorder(Protocol):
         ...
 
     def is_open(self, number: int) -> bool:
-        """Return whether a row has to be asked."""
+        """Return whether a row has to be sent."""
         ...
 
     def was_begun(self, number: int) -> bool:
-        """Return whether a row was asked before, without an answer that counts."""
+        """Return whether an earlier run has sent a row that is still open."""
         ...
 
     def begin(self, number: int) -> None:
-        """Note that a row is being asked."""
+        """Note that a row is being sent."""
         ...
 
     def is_known(self, id: str) -> bool:
@@ -103,21 +102,21 @@ class Recorder(Protocol):
         ...
 
     def tick(self) -> bool:
-        """Do the work that is due from time to time; return False if the disk is nearly full."""
+        """Do periodic work, if it is due; return False if the disk is nearly full."""
         ...
 
 
 class FileRecorder:
-    """Writes results to the files of a store.
+    """A recorder that writes results to the files of a store.
 
     Args:
         store: The open files.
         form: The form of the output.
         manifest: The manifest of the run.
-        again: Rows that failed before, and are asked again.
+        again: Rows that failed before, and are sent again because of `retry_failed`.
         changed: Rows whose content has changed since their last result.
-        ordered: Whether the lines are in the order of the rows. Then a failure goes to its place
-            in the output at once, instead of the file of failures.
+        ordered: Whether the lines are written in the order of the rows. If so, the line of a
+            failure is written to the output, and not to the file of failures.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ class FileRecorder:
         return Counts(rows[SUCCEEDED].count, failed)
 
     def is_open(self, number: int) -> bool:
-        """Return whether a row has to be asked: it has no result, or one that may improve."""
+        """Return whether a row has to be sent: it has no result, or an error that may go away."""
         if number in self._rows[SUCCEEDED]:
             return False
         if number in self._again:
@@ -154,15 +153,15 @@ class FileRecorder:
         return number not in self._rows[FAILED] and number not in self._rows[CLOSED]
 
     def was_begun(self, number: int) -> bool:
-        """Return whether a row was asked before, without an answer that counts."""
+        """Return whether an earlier run has sent a row that is still open."""
         return number < self._begun_before and number not in self._changed
 
     def begin(self, number: int) -> None:
-        """Note that a row is being asked."""
+        """Note that a row is being sent."""
         self._store.begun = max(self._store.begun, number + 1)
 
     def is_known(self, id: str) -> bool:
-        """Return False: the journal has decided before."""
+        """Return False: `is_open` has already decided by the journal."""
         return False
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
@@ -198,13 +197,13 @@ class FileRecorder:
         return self._manifest.note_answer(value.model, value.digest, value.endpoint)
 
     def tick(self) -> bool:
-        """Write marks; return False if the disk is nearly full."""
+        """Write a mark if one is due; return False if the disk is then nearly full."""
         is_due = self._store.mark_if_due()
         return not is_due or free_bytes(self._store.paths.folder) >= _RESERVE_BYTES
 
 
 class SinkRecorder:
-    """Writes results to an object of the caller.
+    """A recorder that passes results to an object of the caller.
 
     Args:
         sink: The object.
@@ -216,11 +215,11 @@ class SinkRecorder:
 
     @property
     def counts(self) -> Counts:
-        """Numbers of rows with a result. Rows that were there before count as succeeded."""
+        """Numbers of rows with a result. Rows that the object already has count as succeeded."""
         return Counts(self._succeeded, self._failed)
 
     def is_open(self, number: int) -> bool:
-        """Return True: the object is asked by the id of a row."""
+        """Return True: `is_known` asks the object later, with the id of the row."""
         return True
 
     def was_begun(self, number: int) -> bool:
@@ -246,11 +245,11 @@ class SinkRecorder:
                 self._failed += 1
 
     def tick(self) -> bool:
-        """Return True: the object has its own disk."""
+        """Return True: this package does not know where the object stores the results."""
         return True
 
 
-# A disk is also full for a process if it has reached a limit for files, or a quota.
+# For a process, the disk is also full if a limit for the size of its files, or a quota, is reached.
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 

@@ -1,4 +1,4 @@
-"""`BatchReport`: the numbers of a run."""
+"""`BatchReport`: the counts, tokens and times of a run."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ _SOME_FAILED, _STOPPED, _DISK = 12, 13, 74
 
 @record
 class BatchReport(Line):
-    """The numbers of a batch run. Its `str` is one line.
+    """The counts, tokens and times of a batch run. The `str` of a report is one line.
 
     Attributes:
         rows: Number of rows that the run has to handle. With a shard, only its rows count.
-        succeeded: Rows that have an answer now, including those of `skipped`.
-        failed: Rows whose last result is an error.
-        skipped: Rows that had an answer before this run.
-        asked_again: Rows that were asked before without an answer that counts: a kill or an error
-            came in between, or the first request of this run failed and was repeated.
-        changed: Rows whose content had changed since their last result. They are asked again.
+        succeeded: Number of rows that have an answer now, including those of `skipped`.
+        failed: Number of rows whose last result is an error.
+        skipped: Number of rows that had an answer before this run.
+        asked_again: Number of requests for rows that had been sent before: an earlier run ended
+            before the row had a result, or an earlier request for the row failed.
+        changed: Number of rows whose content has changed since their last result. They are sent
+            again.
         elapsed_s: Seconds from the start of the run.
-        usage: Tokens that the servers reported during this run. From `status`, `merge` and `read`,
+        usage: Tokens that the servers reported during this run. In a report of `status` or `merge`,
             the tokens of all runs with this output.
-        bound_by: The part that the run waited for most of the time: ``server``, ``source`` (reading
-            the rows) or ``preparation`` (work of this process, such as making requests and writing
-            results). None if no request was sent.
-        stopped: The reason why the run ended before all rows had a result: ``deadline``,
-            ``failures``, ``cancelled`` or ``disk``; None if all rows have one.
+        bound_by: The activity that took most of the run's time: ``server`` (waiting for responses),
+            ``source`` (reading the rows) or ``preparation`` (work of this process, such as making
+            requests and writing results). None if no request was sent.
+        stopped: The reason why the run ended early: ``deadline``, ``failures``, ``cancelled`` or
+            ``disk``. None if it did not end early; in a report of `status`, also None if the run
+            was killed or is still running.
     """
 
     rows: int = 0

@@ -14,7 +14,7 @@ from localproviders.types.decisions import Decisions
 from localproviders.types.rankings import Ranking
 from localproviders.types.responses import CompletionResponse, EmbeddingResponse
 
-# The attribute for the result of each kind of row.
+# The attribute of `BatchRecord` that returns the answer, by the kind of the row.
 _ATTRIBUTES: Mapping[str, str] = {
     CHAT: "response",
     COMPLETION: "response",
@@ -28,15 +28,15 @@ _ATTRIBUTES: Mapping[str, str] = {
 class BatchRecord(Line):
     """The result of one row: an answer, or an error. Its `str` is one line.
 
-    `response`, `decisions`, `ranking` and `vector` return the answer. Each of them belongs to one
-    kind of row.
+    The answer is in `response` (of a chat or a completion), `decisions`, `ranking` or `vector`,
+    according to the kind of the row.
 
     Attributes:
         id: The id of the row.
         row: The number of the row in the source; the first row has 0.
         error: The error; None if the row has an answer.
         kind: The kind of the row: ``chat``, ``completion``, ``embedding``, ``decision`` or
-            ``rerank``. None if the row cannot be read.
+            ``rerank``. None if the row cannot be sent, and for an error from a compact line.
         value: The answer itself; None if the row failed.
     """
 
@@ -103,9 +103,9 @@ class BatchRecord(Line):
     def to_dict(self) -> Dict[str, Any]:
         """Return the record as plain JSON types, in the form of a line of OpenAI's batches.
 
-        The keys are ``id``, ``custom_id``, ``response`` and ``error``. ``localproviders`` has the
-        facts that OpenAI's form does not have, such as the row's number and the digest of the
-        model.
+        The keys are ``id``, ``custom_id``, ``response``, ``error`` and ``localproviders``. The last
+        one has facts that OpenAI's form does not have, such as the number of the row and the digest
+        of the model.
         """
         return line_of(self)
 
@@ -113,7 +113,7 @@ class BatchRecord(Line):
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build a record from a dictionary that `to_dict` returned, or from a compact line.
 
-        A compact line has no number of its row; `row` is then -1.
+        A compact line does not have the number of the row; `row` is then -1.
 
         Raises:
             ValueError: The dictionary is not such a line.

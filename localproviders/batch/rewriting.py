@@ -1,9 +1,9 @@
-"""Write a new output in the order of the rows, beside the old one or from several parts.
+"""Write a new output in the order of the rows, from an earlier output or from several parts.
 
 A run does this at its end if its output has lines that no longer count, such as the error of a row
-that was asked again. The new files have other names until they are complete. Then they are renamed:
-first the output, and then its journal. If the process is killed in between, the next run sees which
-of the two renames is missing.
+that was sent again. `merge` does it with the outputs of all shards. The new files have other names
+until they are complete. Then they are renamed: first the output, and then its journal. If the
+process is killed in between, the next run sees which of the two renames is missing.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from localproviders.batch.paths import RunPaths, sync_folder
 from localproviders.batch.store import Entry, Store
 from localproviders.errors import IntegrityError
 
-# The place of a row's line: number of the part plus one, state, digest, offset, length, tokens.
+# An entry of the index, which says where the line of a row is: index of the part plus 1, state of
+# the row, digest of its content, offset and length of the line, tokens of prompt and answer.
 _PLACE = struct.Struct("<IIQQIII")
 _BLOCK = 1024
 
 
 class Part(NamedTuple):
-    """An output that was checked before.
+    """One of the outputs whose lines go into the new output. It was checked before.
 
     Attributes:
-        paths: Its files.
+        paths: The paths of its files.
         records: Number of records in its journal.
     """
 
@@ -46,8 +47,8 @@ def in_order(
     Args:
         parts: The outputs.
         rows: Number of rows.
-        folder: Folder for a temporary file; None is the usual one of the system.
-        failures: Whether the lines in the files of failures count, too.
+        folder: Folder for a temporary file; None uses the system's temporary folder.
+        failures: Whether lines in the files of failures are used, too.
 
     Raises:
         IntegrityError: A row is in two parts.
@@ -82,7 +83,7 @@ def _entry(row: int, data: bytes, files: Sequence[Tuple[BinaryIO, Optional[Binar
 
 
 def _write_index(parts: Sequence[Part], index: BinaryIO, states: Sequence[int]) -> None:
-    """Write the place of each row's last line at the place of its number."""
+    """Write the index: for each row number, an entry that says where the row's last line is."""
     seen = Bits()
     for number, part in enumerate(parts, 1):
         own = Bits()
@@ -100,7 +101,10 @@ def _write_index(parts: Sequence[Part], index: BinaryIO, states: Sequence[int]) 
 
 
 def _place_of(part: int, record: JournalRecord, states: Sequence[int]) -> bytes:
-    """Return the bytes of a record for the index; empty if the record is not about a line."""
+    """Return the index entry for a record; empty if the record does not change the index.
+
+    For a row whose content has changed, the entry consists of zero bytes.
+    """
     if record.state == CHANGED:
         return bytes(_PLACE.size)
     if record.state not in states:
@@ -134,7 +138,7 @@ def fill(store: Store, entries: Iterator[Entry], head: bytes) -> int:
 
 
 def beside(paths: RunPaths) -> RunPaths:
-    """Return the names of the new files beside an output."""
+    """Return the paths of the new files beside an output."""
     return RunPaths(f"{paths.output}.new")
 
 
@@ -147,7 +151,7 @@ def put_in_place(paths: RunPaths) -> None:
 
 
 def finish(paths: RunPaths) -> None:
-    """Do the second rename, and remove the files that are no longer needed."""
+    """Rename the new journal, and remove the files that are no longer needed."""
     new = beside(paths)
     os.replace(new.journal, paths.journal)
     sync_folder(paths.folder)
@@ -165,7 +169,7 @@ def recover(paths: RunPaths) -> None:
 
 
 def for_reading(paths: RunPaths) -> RunPaths:
-    """Return the paths of an output whose replacement may have been interrupted."""
+    """Return the valid paths of an output, even if its replacement was interrupted."""
     new = beside(paths)
     if os.path.exists(new.journal) and not os.path.exists(new.output):
         found = RunPaths(paths.output)
@@ -175,7 +179,7 @@ def for_reading(paths: RunPaths) -> RunPaths:
 
 
 def remove_journal(paths: RunPaths) -> None:
-    """Remove the journal of an output that will be replaced by that of another run."""
+    """Remove the journal of an output before a new output and its journal replace both."""
     _remove(paths.journal)
 
 

@@ -1,4 +1,8 @@
-"""Read the rows of a source: the id, and the request."""
+"""Read each row of a source: its id, and the request that it describes.
+
+A row is a line of OpenAI's batch files, a short line, or a plain text. A short line is a mapping
+with the fields of a request. The kind of a row is the kind of its request, such as ``chat``.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +40,10 @@ if TYPE_CHECKING:
 else:
     schema = LazyModule("localproviders.schema")
 
-# A mapping of JSON, such as a row.
+# A JSON object, such as a row.
 _Object = Mapping[str, Any]
 
-#: Names of the field with the id, if `id_field` names none. The first that is there is used.
+#: Fields that may have the id if `id_field` is None. The first one that the row has is used.
 ID_FIELDS = ("id", "custom_id")
 
 # The kind of a short line, by the field that only this kind has.
@@ -74,8 +78,8 @@ class Row(NamedTuple):
         number: Number of the row; the first row has 0.
         id: The id.
         job: The request; None if the row cannot be sent.
-        error: The reason why it cannot be sent; None if it can be sent.
-        value: The row itself: a text, a mapping, or None if it cannot be read.
+        error: The reason why the row cannot be sent; None if it can be sent.
+        value: The row itself: a text or a mapping; None if the row cannot be read.
     """
 
     number: int
@@ -92,8 +96,10 @@ class RowRules(NamedTuple):
         template: The text of a chat, or of a state, with names of columns in braces.
         id_field: Name of the column with the id.
         questions: The questions of rows with a state.
-        fields: Values for rows that have none: ``model``, ``system``, and fields of requests.
-        decision: Values for rows with a state that have none: ``method`` and ``min_mass``.
+        fields: Defaults for fields that a row does not have: ``model``, ``system``, and fields of
+            requests.
+        decision: Defaults for rows with a state that do not have these fields: ``method`` and
+            ``min_mass``.
     """
 
     template: Optional[str]
@@ -104,7 +110,7 @@ class RowRules(NamedTuple):
 
 
 class RowReader:
-    """Reads rows of a source.
+    """A reader of the rows of a source.
 
     Args:
         rules: The arguments of the run.
@@ -135,7 +141,7 @@ class RowReader:
                 )
 
     def read_id(self, number: int, raw: RawRow) -> str:
-        """Return the id of a row: its number, if the row has none or cannot be read."""
+        """Return the id of a row; its number if the row has no id or cannot be read."""
         try:
             value = self._file.value(raw)
             name = self._id_field(value)
@@ -144,7 +150,7 @@ class RowReader:
             return str(number)
 
     def read(self, number: int, raw: RawRow) -> Row:
-        """Return a row. If it cannot be sent, it has an error."""
+        """Return a row. If the row cannot be sent, its `error` says why."""
         name, value = str(number), None
         try:
             value = self._file.value(raw)
@@ -154,7 +160,7 @@ class RowReader:
             return Row(number, name, None, _row_error(number, error), value)
 
     def _id_of(self, number: int, value: Any) -> Tuple[str, Any]:
-        """Return the id of a row, and the row without it."""
+        """Return the id of a row, and the row without the field of the id."""
         name = self._id_field(value)
         if name is None:
             return str(number), value
@@ -167,13 +173,14 @@ class RowReader:
         """Return the name of the field with the id of a row; None if it has none.
 
         Raises:
-            ValueError: The id is missing, or is neither a text nor a whole number.
+            ValueError: The row has no field of the name `id_field`, or the id is neither a text
+                nor a whole number.
         """
         if not isinstance(value, dict):
             return None
         own = self._rules.id_field
         if own is not None and own not in value:
-            raise ValueError(f"it has no field {own!r}, which should have its id")
+            raise ValueError(f"it has no field {own!r}, which should contain its id")
         name = own or ("id" if "id" in value else "custom_id" if "custom_id" in value else None)
         found = "0" if name is None else value[name]
         if isinstance(found, bool) or not isinstance(found, (str, int)) or found == "":
@@ -203,7 +210,7 @@ class RowReader:
         return found
 
     def _read(self, value: Any) -> Tuple[str, Dict[str, Any]]:
-        """Return the kind of a row, and its own fields."""
+        """Return the kind of a row, and the fields that the row itself has."""
         template = self._rules.template
         if template is not None:
             row = {"text": value} if isinstance(value, str) else value
@@ -217,13 +224,13 @@ class RowReader:
         return self._short(value)
 
     def _subject(self, text: str) -> Tuple[str, Dict[str, Any]]:
-        """Return the fields for a text: a chat, or a state if there are questions."""
+        """Return kind and fields for a text: a chat, or, if there are questions, a decision."""
         if self._questions is not None:
             return DECISION, {"state": text}
         return CHAT, {"messages": text}
 
     def _line(self, value: _Object) -> Tuple[str, Dict[str, Any]]:
-        """Return the fields of a line of OpenAI's batch files."""
+        """Return kind and fields of a line of OpenAI's batch files."""
         for name in value:
             if name not in _LINE:
                 raise ValueError(
@@ -235,7 +242,7 @@ class RowReader:
         return read_body(value.get("url"), value.get("body"))
 
     def _short(self, value: _Object) -> Tuple[str, Dict[str, Any]]:
-        """Return the fields of a short line."""
+        """Return kind and fields of a short line."""
         fields = {name: value[name] for name in value if name not in ID_FIELDS}
         kinds = [name for name in _SHORT if name in fields]
         if len(kinds) != 1:
@@ -271,10 +278,10 @@ _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def columns_of(template: str) -> List[str]:
-    """Return the names in braces in a template.
+    """Return the column names that a template has in braces.
 
     Raises:
-        ConfigurationError: A brace is alone, or there is no name between two braces.
+        ConfigurationError: A brace has no partner, or there is no name between two braces.
     """
     found: Dict[str, None] = {}
     for match in _FIELD.finditer(template):
@@ -289,10 +296,10 @@ def columns_of(template: str) -> List[str]:
 
 
 def filled(template: str, row: _Object) -> str:
-    """Return the template with the values of a row.
+    """Fill a template with the values of a row.
 
     Raises:
-        ValueError: The row does not have a column of the template.
+        ValueError: The row has no value for a column that the template names.
     """
 
     def value_of(match: Any) -> str:
@@ -350,7 +357,7 @@ _DECISION = {**_DECISION, "images": (), "min_mass": 0.5}
 
 
 def _questions_of(questions: Any) -> Any:
-    """Return questions that may be objects of JSON."""
+    """Return a mapping of questions; questions that are JSON objects become `Question` values."""
     if not isinstance(questions, Mapping):
         return questions
     return {
@@ -359,7 +366,7 @@ def _questions_of(questions: Any) -> Any:
     }
 
 
-# An error must not have the row in the frames of its traceback.
+# Without this wrapper, the frames in the traceback of an error would contain the row.
 _MAKERS: Mapping[str, Callable[[_Object], Any]] = {
     kind: errors_without_frames(maker)
     for kind, maker in (

@@ -1,4 +1,4 @@
-"""`run`: answers all rows of a source, and goes on where an earlier run has stopped."""
+"""`run`: sends all rows of a source, and continues an earlier run that ended too early."""
 
 from __future__ import annotations
 
@@ -67,71 +67,73 @@ def run(  # the arguments are checked one after the other
 ) -> BatchReport:
     """Ask a model about all rows of a source, and write one result for each row.
 
-    A run may be ended at any moment, even by a kill or a power failure. The same call then goes
-    on: rows with an answer are not asked again. While it runs, the rows that have failed are in a
-    file beside the output. At the end, each row of the source is in the output exactly once, with
-    its answer or its last error. A row whose error is retryable is sent twice; if both fail, the
-    next run asks it again, unless this run has handled all rows.
+    A run may end at any moment, even by a kill or a power failure. To continue it, make the same
+    call again: rows that have an answer are not sent again. While a run goes on, the results of
+    failed rows are in a file beside the output, unless `ordered` is True. At the end, each row of
+    the source is in the output exactly once, with its answer or its last error. If the error of a
+    row is retryable, the row is sent a second time. If the second request fails, too, and the run
+    ends before all rows have a result, the next run sends the row again.
 
-    Beside an output ``out.jsonl`` are ``out.jsonl.journal`` (the record of all results, with
-    checksums), ``.manifest`` (the arguments and the models), ``.failures`` and ``.lock``.
+    Beside an output ``out.jsonl`` are ``out.jsonl.journal`` (a record of each result, with
+    checksums), ``out.jsonl.manifest`` (the arguments and the models), ``out.jsonl.failures`` and
+    ``out.jsonl.lock``.
 
-    A row is a line of OpenAI's batches (``custom_id``, ``method``, ``url``, ``body``), or a short
-    line with one of these fields: ``messages`` (a chat), ``prompt`` (text that the model
+    A row is a line of OpenAI's batch files (``custom_id``, ``method``, ``url``, ``body``), or a
+    mapping with one of these fields: ``messages`` (a chat), ``prompt`` (text that the model
     continues), ``text`` (an embedding), ``state`` (a decision), or ``query`` with ``documents`` (a
-    ranking). Fields of requests, such as ``temperature``, may stand beside them. A row that is only
-    a text is a chat, or a state if there are `questions`. A row that cannot be read gets an error
-    as its result.
+    ranking). Such a mapping may also have fields of requests, such as ``temperature``. A row that
+    is only a text is a chat, or, if there are `questions`, a state. If a row cannot be sent, its
+    result is an error.
 
     Args:
         source: A path with the suffix ``.jsonl``, ``.csv`` or ``.tsv``; ``-`` for standard input;
             or an iterable of texts and mappings, which is read once, before the first request.
         sink: A path with the suffix ``.jsonl``, ``.csv`` or ``.npy``, or an object with the
             methods of `Sink`.
-        provider: The provider. Several hosts are one ``LocalProvider(strategy="balanced")``.
-        template: A text in which ``{column}`` stands for a field of the row. The result is a
-            chat, or a state if there are `questions`.
-        id_field: The column with the id of a row. None uses ``id`` or ``custom_id``, or else the
-            number of the row.
+        provider: The provider. For several hosts, pass ``LocalProvider(strategy="balanced")``.
+        template: A text in which ``{column}`` stands for a field of the row. The filled template
+            is the message of a chat, or, if there are `questions`, a state.
+        id_field: The column or field with the id of a row. With None, it is ``id`` or
+            ``custom_id``; a row with neither has its number as its id.
         questions: Questions about each state, as in `decide`.
-        method: How rows with a state are decided, as in `decide`, if they do not say it.
-        min_mass: Least mass of the answers to these rows, as in `decide`, if they do not say it;
+        method: The method of `decide` for rows with a state, if a row does not name one.
+        min_mass: The `min_mass` of `decide` for rows with a state, if a row does not have one;
             None is 0.5.
         model: Model of the rows that name none; None is the provider's model.
         system: System message of the chats.
-        concurrency: Number of requests in flight, or ``"auto"``, which finds the number for each
-            host during the run.
-        rate_per_s: Highest number of requests that are started in a second; None is no limit.
+        concurrency: Number of requests in flight, for all hosts together; or ``"auto"``, which
+            finds a number for each host during the run.
+        rate_per_s: Highest number of requests that are started per second; None is no limit.
         executor: An executor of `concurrent.futures`. None makes threads, which end with the run.
-            If the executor has other processes, the provider is sent there as a pickle.
-        ordered: Whether the results have the order of the rows. An answer then waits for the
-            earlier ones.
-        compact: Whether the lines have only the id and the answer.
-        shard: Number of this part, counted from 1, and number of all parts: ``(3, 8)``.
+            If the executor uses other processes, the provider is sent to them as a pickle.
+        ordered: Whether the results are written in the order of the rows. A result is then held
+            back until all earlier rows have theirs.
+        compact: Whether the lines have only the id and the answer or error.
+        shard: Number of this part, counted from 1, and the number of all parts: ``(3, 8)``.
         deadline_s: Seconds after which the run ends; None is no limit.
-        grace_s: Seconds for the requests in flight if the run ends early.
-        max_failures: Number of failed rows, or a part of all rows such as ``"5%"``, after which
-            the run ends; None is no limit. Without a limit, the run also ends after 100 rows in a
-            row that no server accepted.
-        retry_failed: True asks rows again whose last result is an error; classes of errors ask
-            only the rows with these errors again.
-        force: True continues an output of a run with other arguments or models, and replaces a
-            file that is no output of a run.
+        grace_s: Seconds that requests in flight get to finish if the run ends early.
+        max_failures: Highest number of rows that may fail in this run, or a percentage of all rows
+            such as ``"5%"``. If more rows fail, the run ends. None is no limit. With and without a
+            limit, the run ends after 100 consecutive rows for which no server was reachable.
+        retry_failed: True sends all rows again whose last result is an error. If you pass one or
+            several classes of errors, only the rows with such an error are sent again.
+        force: True continues an output even if it comes from a run with other arguments or
+            another model, and replaces a file that is not the output of a run.
         on_progress: Function that is called with the report so far: before the first request, a
             few times in a second, and at the end.
-        timeout: Seconds for each row, or a `Limits` value; None is the provider's limits.
-        cancel: A token that ends the run with a report.
+        timeout: Seconds for each request, or a `Limits` value; None uses the provider's limits.
+        cancel: A token that ends the run early; `run` then returns its report as usual.
         fields: Further fields of `CompletionRequest`, such as ``temperature=0``, for rows that do
             not have them.
 
     Returns:
-        The numbers of the run. `BatchReport.stopped` says whether rows are left.
+        The report of the run. `BatchReport.stopped` says why it ended early, if it did.
 
     Raises:
         ConfigurationError: An argument or the source cannot be used, an id occurs twice, or the
-            output belongs to a run with other arguments. Nothing was sent.
-        LockHeldError: Another process writes to this output.
-        IntegrityError: The output or the journal was changed.
+            output comes from a run with other arguments. Nothing was sent.
+        LockHeldError: Another process, or another thread, writes to this output.
+        IntegrityError: A file of an earlier run was changed after that run.
         ModelNotFoundError: The server does not have the model.
         UnreachableError: No server answers at the start.
         TypeError: A field of a request is unknown.

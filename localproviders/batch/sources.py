@@ -2,7 +2,8 @@
 
 Every source is read as a file, from the beginning and as often as needed. An iterable and standard
 input are first copied into a temporary file. So the number of rows is known before the first
-request, all ids can be checked, and a long run holds no cursor of a database open.
+request, all ids can be checked, and a long run does not keep a database cursor open. The form of a
+file is its format: ``jsonl``, ``csv`` or ``tsv``.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from localproviders.types.messages import as_messages
 #: A source of rows.
 Source = Union[PathLike, Iterable[Union[str, Mapping[str, Any]]]]
 
-#: A row as its file has it: a line of JSON, or the fields of a line of CSV.
+#: A row as it was read from its file: a line of JSON, or the fields of a row of CSV.
 RawRow = Union[bytes, List[str]]
 
-#: The forms of files, by their suffixes.
+#: The form of a file, by its suffix.
 FORMS: Mapping[str, str] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -43,12 +44,13 @@ STANDARD_INPUT = "-"
 MAX_LINE_BYTES = 32 * 1024 * 1024
 _BLOCK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
-# Begins a line of a temporary file with a row that cannot be written as JSON. No JSON begins so.
+# If an item of an iterable cannot be written as JSON, its line in the temporary file is this byte
+# and the reason. No JSON text begins with this byte.
 _BAD = b"!"
 
 
 class SourcePath(os.PathLike):  # type: ignore[type-arg]  # cannot be subscripted before Python 3.9
-    """A path of a source whose form does not come from its suffix.
+    """A path of a source, with a form that may differ from the suffix of the path.
 
     Args:
         path: The path; ``-`` is standard input.
@@ -107,7 +109,7 @@ class RowFile:
         return os.fstat(self._file.fileno()).st_size
 
     def raw_rows(self) -> Iterator[RawRow]:
-        """Yield all rows from the beginning. Blank lines are no rows.
+        """Yield all rows from the beginning. Blank lines are not rows.
 
         Raises:
             ConfigurationError: A CSV file cannot be decoded.
@@ -118,7 +120,7 @@ class RowFile:
         self._file.seek(0)
         if self._file.read(len(_BOM)) != _BOM:
             self._file.seek(0)
-        # The limit of `readline` keeps a file without line feeds out of the memory.
+        # Without the limit, `readline` would read a file without line feeds into memory as a whole.
         for line in iter(lambda: self._file.readline(MAX_LINE_BYTES + 1), b""):
             if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
                 self._skip_line()
@@ -157,7 +159,7 @@ class RowFile:
 
     def _csv_reader(self) -> Iterator[List[str]]:
         self._file.seek(0)
-        # The limit is one of the whole process. It is only raised, never lowered.
+        # This limit applies to the whole process, so it is only raised, never lowered.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
         unclosed: Any = _Unclosed(self._file)
         text = io.TextIOWrapper(unclosed, encoding="utf-8-sig", newline="")
@@ -180,7 +182,7 @@ class RowFile:
         return digest_of(self._seed + "\x1f".join(raw).encode("utf-8", "surrogatepass"))
 
     def value(self, raw: RawRow) -> Any:
-        """Return the value of a row: a text, or a mapping.
+        """Return a row as a Python value: a text, or a mapping.
 
         Raises:
             RowError: The row cannot be read.
@@ -204,7 +206,7 @@ def _closed_after_error(file: BinaryIO) -> Iterator[None]:
 
 
 class _Unclosed(io.BufferedIOBase):
-    """A file that the text wrapper around it does not close."""
+    """A wrapper that keeps its file open when `io.TextIOWrapper` closes the wrapper."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -259,13 +261,13 @@ def open_source(
 
     Args:
         source: A path, ``-`` for standard input, or an iterable of texts and mappings.
-        folder: Folder for a temporary copy; None is the usual one of the system.
+        folder: Folder for a temporary copy; None uses the system's temporary folder.
         form: ``jsonl``, ``csv`` or ``tsv``; None takes it from the suffix of the path. Standard
-            input is then lines of JSON.
-        timed: Wraps an iterable, to measure how long it takes.
+            input is then read as lines of JSON.
+        timed: Wraps an iterable source, to measure how long it takes to produce its items.
 
     Raises:
-        ConfigurationError: The file cannot be read, or the source has another type.
+        ConfigurationError: The file cannot be read, or the source is no path and no iterable.
     """
     if isinstance(source, (str, os.PathLike)):
         form = source.form if isinstance(source, SourcePath) else form
@@ -278,7 +280,7 @@ def open_source(
             f"source is {kind}, and must be a path, or an iterable of texts and mappings",
             hint='pass rows as a list, such as frame.to_dict("records")',
         )
-    if hasattr(source, "columns"):  # iterating over a table gives the names of its columns
+    if hasattr(source, "columns"):  # iterating over it would yield the names of its columns
         raise ConfigurationError(
             "source is a table, and must be a path, or an iterable of texts and mappings",
             hint='pass frame.to_dict("records"), or frame.to_dicts() of polars',
@@ -290,7 +292,7 @@ def _open_path(path: str, form: Optional[str], folder: Optional[str]) -> RowFile
     form = form or FORMS.get(os.path.splitext(path)[1].lower())
     if form is None:
         raise ConfigurationError(
-            f"{path!r} has no suffix that names its form", hint="use .jsonl, .csv or .tsv"
+            f"{path!r} has no suffix that names its format", hint="use .jsonl, .csv or .tsv"
         )
     try:
         file = open(path, "rb")  # noqa: SIM115  # closed by `RowFile.close`
@@ -320,7 +322,7 @@ def _spooled(items: Iterable[Any], folder: Optional[str]) -> BinaryIO:
 
 
 def _temporary(folder: Optional[str]) -> BinaryIO:
-    # The file has no name, so that it is gone after a kill, too.
+    # The file has no name, so it disappears even if the process is killed.
     return tempfile.TemporaryFile(dir=folder)  # closed by `RowFile.close`
 
 
@@ -337,7 +339,7 @@ def _json_of(item: Any) -> bytes:
         raise TypeError(f"it is {type(item).__name__}, and must be a text or a mapping")
     try:
         return json.dumps(item, allow_nan=False).encode() + b"\n"
-    except TypeError:  # it has a value that JSON does not know, such as an image or a date
+    except TypeError:  # it contains a value that JSON cannot represent, such as an image or a date
         if isinstance(item, str):
             raise
     found: Dict[str, Any] = dict(item)

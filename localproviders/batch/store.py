@@ -2,9 +2,10 @@
 
 The order of writing is always the same. First the lines of results are appended to the output or
 to the file of failures, and then their records to the journal. If the process is killed in between,
-the lines without records are cut off by the next run, which asks these rows again. About once a
-second, the files are written to the disk, and a mark in the journal says so. So after a power
-failure, at most the rows after the last mark are asked again.
+the next run removes the lines without records, and sends these rows again. About once a second,
+the content of the files is forced to the disk, and a mark is appended to the journal: a record that
+says that all bytes before it are on the disk. So after a power failure, at most the rows after the
+last mark are sent again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from localproviders.batch.ledger import Extent, Ledger
 from localproviders.batch.manifest import Manifest, digest_of, put_in_place, write_beside
 from localproviders.batch.paths import RunPaths, sync_folder
 
-#: A mark is written after so many rows, or after so many seconds.
+#: A mark is written after this many rows, or after this many seconds.
 ROWS_PER_MARK, SECONDS_PER_MARK = 100, 1.0
 
 
@@ -52,7 +53,7 @@ class Entry(NamedTuple):
         line: The line, with its line feed.
         prompt_tokens: Tokens of the prompt; 0 if they are not known.
         completion_tokens: Tokens of the answer; 0 if they are not known.
-        part: The index of the output from which the line was read.
+        part: If several outputs are merged, the index of the output from which the line was read.
     """
 
     row: int
@@ -76,8 +77,8 @@ class Store:
     Attributes:
         paths: The paths of the files.
         ledger: The state of the run.
-        begun: Number of rows that have been begun, in the order of the source.
-        is_broken: Whether a write has failed. Then nothing more is written.
+        begun: Highest number of a row that was sent, plus 1.
+        is_broken: Whether a write has failed. After that, nothing more is written.
     """
 
     def __init__(
@@ -125,18 +126,17 @@ class Store:
     def add(self, entries: Sequence[Entry]) -> None:
         """Write results: first their lines, then their records.
 
-        After an exception, nothing of these entries is in the files, and nothing more can be
-        written.
+        After an exception, no part of these entries is in the files, and later calls write nothing.
 
         Raises:
-            OSError: The disk is full, or cannot be written.
+            OSError: The disk is full, or the files cannot be written.
         """
         if entries:
             self._write(lambda: self._append_records(self._append_lines(entries)))
             self._rows_since_mark += len(entries)
 
     def _write(self, write: Callable[[], None]) -> None:
-        """Write to the files, and cut them back after an exception."""
+        """Call a function that writes to the files; after an exception, undo what it wrote."""
         if self.is_broken:
             return
         ends = [file.extent for file in self._files]
@@ -206,13 +206,16 @@ class Store:
     def _plain_record(
         self, state: int, *, row: int = 0, digest: int = 0, reason: int = 0
     ) -> JournalRecord:
-        """Return a record without a line."""
+        """Return a record that belongs to no line."""
         return JournalRecord(row, digest, 0, self.begun, 0, 0, 0, 0, state, reason)
 
     # --- marks --------------------------------------------------------------------------------
 
     def mark_if_due(self) -> bool:
-        """Write the files to the disk if enough rows or seconds have passed; return whether."""
+        """Write a mark if one is due; return whether this was done.
+
+        A mark is due after `ROWS_PER_MARK` rows or `SECONDS_PER_MARK` seconds.
+        """
         waited = self._clock() - self._last_mark
         is_due = self._rows_since_mark >= ROWS_PER_MARK or waited >= SECONDS_PER_MARK
         if not (is_due and self._rows_since_mark):
@@ -221,16 +224,16 @@ class Store:
         return True
 
     def mark(self, *, sync_journal: bool = True) -> None:
-        """Write the files to the disk, and then a mark to the journal.
+        """Wait until the output and the failures are on the disk, and append a mark to the journal.
 
         Args:
-            sync_journal: Whether to wait until the journal is on the disk, too. If a power failure
-                takes away its end, the rows in it are asked again.
+            sync_journal: Whether to wait until the journal is on the disk, too. If not, a power
+                failure can remove the end of the journal; its rows are then sent again.
         """
         self._end(MARK, 0, sync_journal)
 
     def end(self, reason: str) -> None:
-        """Write the end of a session: a mark with a reason."""
+        """Write the record for the end of this run: a mark with a reason."""
         self._end(END, REASONS.index(reason), True)
 
     def _end(self, state: int, reason: int, sync_journal: bool) -> None:
@@ -259,7 +262,7 @@ class Store:
     # --- the manifest and the end -------------------------------------------------------------
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest: write it beside, record its digest, and rename it."""
+        """Replace the manifest: write a new file, record its digest, and rename the file."""
         data = manifest.encode()
         write_beside(self.paths, data)
         self._append([self._plain_record(MANIFEST, digest=digest_of(data))])
@@ -273,7 +276,7 @@ class Store:
     def close_failures(self) -> None:
         """Append the last failure of each failed row to the output.
 
-        The order is that of the failures, the last one first, so that no list of them is needed.
+        The latest failure comes first. In this order, no list of the failures is needed.
         """
         stop = self.ledger.records
         if self._failures.size == 0:
@@ -287,9 +290,8 @@ class Store:
                     self.mark_if_due()
 
 
-#: The states of entries, by whether a row succeeded and whether its error is retryable.
 def state_of(is_success: bool, is_retryable: bool) -> int:
-    """Return the state of an entry for a result while other rows are open."""
+    """Return the state of an entry for a result that is written before the end of the run."""
     if is_success:
         return SUCCEEDED
     return RETRYABLE if is_retryable else FAILED

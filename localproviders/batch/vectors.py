@@ -1,9 +1,9 @@
 """Outputs with vectors: a matrix of 32-bit floats in numpy's format, and a file with the ids.
 
-While the run goes on, the vectors are appended in the order in which they arrive, and the matrix in
-the head of the file is empty. At the end, a new file has them in the order of the rows. A row that
-failed has NaN in all places. Beside it, ``.ids.jsonl`` has a line for each row: its id, and its
-error if it failed.
+While the run goes on, the vectors are appended in the order in which they arrive, and the head of
+the file describes an empty matrix. At the end, the vectors are written to a new file in the order
+of the rows. The vector of a failed row has NaN in all places. A second file, ``OUTPUT.ids.jsonl``,
+has a line for each row: its id, and its error if it failed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class VectorLines:
         return matrix_head(0, 0)
 
     def problem(self, record: BatchRecord) -> Optional[ProviderError]:
-        """Return the reason why an answer cannot be in this output; None if it can."""
+        """Return the reason why this output cannot contain an answer; None if it can."""
         if record.kind != EMBEDDING:
             return ConfigurationError(
                 f"a row of the kind {record.kind!r} has no vector",
@@ -74,7 +74,7 @@ class VectorLines:
         self.dimensions = self.dimensions or found
         if found != self.dimensions:
             return ConfigurationError(
-                f"the vector has {found} dimensions, and the vectors before have {self.dimensions}"
+                f"the vector has {found} dimensions, but earlier vectors have {self.dimensions}"
             )
         return None
 
@@ -89,17 +89,17 @@ class VectorLines:
         return str(json.loads(line)["error"]["code"])
 
     def closed(self, entry: Entry) -> Entry:
-        """Return the entry of a row for the final matrix: NaN in all places if it failed."""
+        """Return the entry of a row for the final matrix; for a failed row, NaN in all places."""
         return entry if entry.state in IN_OUTPUT else self.lost(entry)
 
     def lost(self, entry: Entry) -> Entry:
-        """Return the entry of a row that failed: NaN in all places."""
+        """Return an entry for a failed row: NaN in all places."""
         lost = array("f", repeat(float("nan"), self.dimensions or 0))
         return entry._replace(state=CLOSED, line=little_endian(lost))
 
 
 def little_endian(vector: Any) -> bytes:
-    """Return the bytes of packed floats, the same on all machines."""
+    """Return the bytes of packed floats, in the same byte order on all machines."""
     if sys.byteorder == "big":
         vector = array("f", vector)
         vector.byteswap()
@@ -107,7 +107,7 @@ def little_endian(vector: Any) -> bytes:
 
 
 def dimensions_in(paths: RunPaths, records: int) -> Optional[int]:
-    """Return the length of the vectors in an output; None if it has none.
+    """Return the length of the vectors in an output; None if the output has no vector.
 
     Args:
         paths: The paths of the run.
@@ -122,12 +122,12 @@ def dimensions_in(paths: RunPaths, records: int) -> Optional[int]:
 
 
 def id_line(name: str, entry: Entry, before: Dict[str, Any]) -> bytes:
-    """Return the line of a row.
+    """Return the line of a row in the file with the ids.
 
     Args:
         name: The id of the row.
         entry: The result of the row.
-        before: The line of the row in the file of an earlier run; empty if there is none.
+        before: The line of the row in the present file with ids; empty if there is none.
     """
     found: Dict[str, Any] = {"id": name}
     if entry.state not in IN_OUTPUT:
@@ -138,7 +138,7 @@ def id_line(name: str, entry: Entry, before: Dict[str, Any]) -> bytes:
 
 
 def id_lines(output: str) -> Iterator[Dict[str, Any]]:
-    """Yield the content of the lines of an earlier run; nothing if there is no such file."""
+    """Yield the parsed lines of the file with the ids; nothing if there is no such file."""
     path = ids_path(output)
     if os.path.exists(path):
         with open(path, "rb") as file:
@@ -146,13 +146,13 @@ def id_lines(output: str) -> Iterator[Dict[str, Any]]:
 
 
 class NewIds:
-    """A new file with ids, beside the present one, as a ``with`` block.
+    """A new file with ids, beside the present one. Write it in a ``with`` block.
 
     Args:
         paths: The paths of the run.
 
     Attributes:
-        digest: Digest of the file, after the block.
+        digest: Digest of the file; empty until the end of the block.
     """
 
     def __init__(self, paths: RunPaths) -> None:
@@ -182,7 +182,7 @@ class NewIds:
 
 
 def digest_of_ids(output: str) -> Optional[str]:
-    """Return the digest of the file; None if it is missing."""
+    """Return the digest of the file with the ids; None if the file is missing."""
     path = ids_path(output)
     if not os.path.exists(path):
         return None

@@ -1,31 +1,36 @@
-"""The number of requests in flight: a window for each host, which finds its size by itself.
+"""Limits for the number of requests in flight: one window for each host, with an adaptive size.
 
-This module has no clock and sends nothing. It is told when requests start and end.
+The size of a window is the number of requests that may be in flight to the host. This module has
+no clock and sends nothing. The caller reports the start and the end of each request.
 
-The window of a host grows while more requests in flight deliver more: first by doubling, and later
-by careful trials. It is halved if the host is busy, if a limit expires, or if the first token takes
-much longer than before. The measure of a size is the tokens of an answer for each second of its
-request, times the size. It needs no long time to be exact, because each request counts by itself.
+The window of a host grows while a larger size gives a higher throughput: first by doubling, and
+later by small trials. It is halved if the host is busy, if a request gets no connection or loses
+it, if a time limit expires, or if the first token takes much longer than before. The throughput of
+a size is the mean number of tokens per second of a single request, times the size. A few requests
+are enough for this estimate, because each request is measured by itself.
 """
 
 from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional
 
-#: Reports about the end of a request.
+#: The outcomes of a request.
 DELIVERED, BUSY, LOST, OTHER = "delivered", "busy", "lost", "other"
 
-# A first size, if the server does not report its slots; and the largest size.
+# The first size, if the server does not report how many slots it has; and the largest size.
 _FIRST, _MOST = 4, 256
-# A doubled window must deliver this much more, and a smaller trial this much.
+# A doubled size is kept if its throughput is more than this many times that of the best size. A
+# trial of a size that is a little larger needs less: the second factor.
 _DOUBLING_GAIN, _TRIAL_GAIN = 1.15, 1.04
-# A smaller window is kept if it delivers at least this part.
+# A smaller size is kept if it has more than this share of the throughput of the best size.
 _KEPT = 0.98
-# Sizes are measured with at least so many requests.
+# A size is measured with at least this many requests.
 _FEWEST = 3
-# So many measures between two trials of another size; the pause grows with each useless trial.
+# Number of measurements between two trials of another size. This number is doubled after each trial
+# that brought no gain, up to the second number.
 _PAUSE, _LONGEST_PAUSE = 4, 64
-# The first token may take so many times as long as before.
+# The first token is slow if it takes more than this many times as long as before, plus this many
+# seconds.
 _SLOWER, _SLOWER_S = 2.5, 0.25
 
 
@@ -34,8 +39,9 @@ class Ended(NamedTuple):
 
     Attributes:
         number: The number that `Window.start` returned.
-        outcome: ``delivered``, ``busy``, ``lost`` (no connection, or it broke) or ``other``.
-        elapsed_s: Seconds of the request.
+        outcome: ``delivered``, ``busy`` (or a time limit expired), ``lost`` (the connection failed
+            or broke) or ``other``.
+        elapsed_s: Duration of the request in seconds.
         tokens: Tokens of the answer; 1 if they are not known.
         first_token_s: Seconds until the first token; None if it is not known.
     """
@@ -51,7 +57,8 @@ class Window:
     """The window of one host.
 
     Args:
-        slots: Number of requests that the server works on at once; None if it does not report it.
+        slots: Number of requests that the server works on at the same time; None if the server does
+            not report this number.
 
     Attributes:
         size: How many requests may be in flight.
@@ -70,7 +77,7 @@ class Window:
         self._clear()
 
     def _clear(self) -> None:
-        """Begin a new measure, with the requests that start from now on."""
+        """Begin a new measurement. Only requests that start from now on count."""
         self._first_of_size = self._started
         self._tokens = self._seconds = 0.0
         self._count = 0
@@ -84,7 +91,7 @@ class Window:
     def end(self, ended: Ended) -> None:
         """Note the end of a request."""
         if ended.number < self._first_of_size:
-            return  # it began with another size
+            return  # the request began while the window had another size
         if ended.outcome in (BUSY, LOST):
             self._halve()
         elif ended.outcome == DELIVERED:
@@ -108,10 +115,10 @@ class Window:
         self.size = min(max(1, size), _MOST)
         self._clear()
 
-    # --- measures -----------------------------------------------------------------------------
+    # --- measurements -----------------------------------------------------------------------------
 
     def _measure(self) -> None:
-        """Compare the present size with the best one, and choose the next size."""
+        """Compare the throughput of the present size and the best size; choose the next size."""
         rate = self.size * self._tokens / self._seconds
         if self._is_slow():
             self._halve()
@@ -128,7 +135,7 @@ class Window:
             self._rest_or_try()
 
     def _is_slow(self) -> bool:
-        """Return whether the first token takes much longer than it did with this size before."""
+        """Return whether the first token takes much longer than before with the same size."""
         if not self._firsts or self._is_growing or self.size != self._best:
             return False
         first = sum(self._firsts) / len(self._firsts)
@@ -173,7 +180,8 @@ class Windows:
 
     Args:
         fixed: The fixed number; None finds the sizes automatically.
-        slots: Slots of the hosts that are known, by their addresses.
+        slots: Number of slots of each known host, by its address; None if the host does not
+            report it.
     """
 
     def __init__(self, fixed: Optional[int], slots: Dict[str, Optional[int]]) -> None:
@@ -190,7 +198,7 @@ class Windows:
         return sum(window.size for window in hosts) if hosts else self._first.size
 
     def start(self) -> Dict[str, int]:
-        """Note the start of a request; return its number for each host that may get it."""
+        """Note the start of a request; return its number in the window of each known host."""
         return {host: window.start() for host, window in self._hosts.items()}
 
     def end(self, host: Optional[str], numbers: Dict[str, int], ended: Ended) -> None:
@@ -199,7 +207,7 @@ class Windows:
         Args:
             host: The host that answered or failed; None if it is not known.
             numbers: The result of `start`.
-            ended: The end; its number is not used.
+            ended: The end of the request. The value of its attribute `number` is ignored.
         """
         if self._fixed is not None:
             return

@@ -1,4 +1,4 @@
-"""The workers of a run: threads that end with it, or any executor of `concurrent.futures`."""
+"""The workers of a run: threads that end with the run, or an executor of `concurrent.futures`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ else:
 # Seconds to wait for threads whose calls were cancelled.
 _PATIENCE_S = 5.0
 
-#: The work of a thread: a future, a function and its arguments; None ends the thread.
+#: A work item for a thread: a future, a function and its arguments; None ends the thread.
 _Work = Optional[Tuple["Future[Any]", Callable[..., Any], Tuple[Any, ...]]]
 
 
@@ -63,7 +63,7 @@ class CallThreads(Executor):
             if work is None:
                 return
             _run_work(*work)
-            del work  # it has the request, which must not stay in memory while the thread waits
+            del work  # so that the request does not stay in memory while the thread waits
             self._idle.release()
 
     def shutdown(self, wait: bool = True, **_: Any) -> None:
@@ -87,15 +87,16 @@ def _run_work(future: Future[Any], function: Callable[..., Any], args: Tuple[Any
 
 
 class Workers:
-    """Sends the requests of jobs, in threads or in the processes of an executor.
+    """A sender of the requests of jobs, in threads or in the processes of an executor.
 
     Args:
         provider: The provider.
         executor: The executor; None makes threads.
-        timeout: The timeout of each call.
+        timeout: The timeout of each request.
 
     Raises:
-        ConfigurationError: The executor may have other processes, and the provider cannot go there.
+        ConfigurationError: The executor may use other processes, and the provider cannot be sent
+            to them.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Workers:
         return self._executor.submit(perform_there, self._name, self._pickled, jobs, self._timeout)
 
     def drop(self) -> None:
-        """Cancel all calls in flight. Calls in other processes end at their own limits."""
+        """Cancel all requests in flight. Those in other processes end at their own time limits."""
         self._drop.cancel()
 
     def close(self) -> None:
@@ -135,7 +136,8 @@ class Workers:
 
 # --- other processes --------------------------------------------------------------------------
 
-# The providers of a worker process, by the digests of their pickles. So their connections are kept.
+# The providers of a worker process, by the digests of their pickles. They are kept for later
+# requests, so that their connections stay open.
 _providers: Dict[str, ModelProvider] = {}
 
 
@@ -156,12 +158,12 @@ def perform_there(
 
 
 class _Pickler(pickle.Pickler):
-    """A pickler that notes whether a secret is a literal, which no pickle contains."""
+    """A pickler that notes whether a secret was passed as a literal. Pickles omit such secrets."""
 
     has_literal = False
 
     def persistent_id(self, value: Any) -> None:
-        """Return None: every value is pickled as usual."""
+        """Look at a value, and return None: every value is pickled as usual."""
         if isinstance(value, SecretString) and value._origin is None:
             self.has_literal = True
 
@@ -170,8 +172,8 @@ def pickled(provider: ModelProvider) -> bytes:
     """Return the pickle of a provider for worker processes.
 
     Raises:
-        ConfigurationError: The provider has a literal key, which is in no pickle, or cannot be
-            pickled.
+        ConfigurationError: The provider has an API key that was passed as a literal, which no
+            pickle contains; or the provider cannot be pickled.
     """
     file = io.BytesIO()
     pickler = _Pickler(file)
@@ -179,12 +181,12 @@ def pickled(provider: ModelProvider) -> bytes:
         pickler.dump(provider)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise ConfigurationError(
-            f"the provider cannot go to worker processes: {error}",
+            f"the provider cannot be sent to worker processes: {error}",
             hint="leave out listeners that cannot be pickled, or use threads: executor=None",
         ) from None
     if pickler.has_literal:
         raise ConfigurationError(
-            "the provider has a literal key, which is not sent to worker processes",
+            "the provider has an API key as a literal, which is not sent to worker processes",
             hint="pass SecretString.from_env(NAME), and set the variable on all machines",
         )
     return file.getvalue()

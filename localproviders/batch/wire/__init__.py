@@ -1,1 +1,1 @@
-"""The JSON of rows and results, in the form of batches of the OpenAI API. No I/O."""
+"""Reads and writes the JSON of rows and results, in the form of OpenAI's batches. No I/O."""

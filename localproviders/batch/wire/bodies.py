@@ -1,7 +1,7 @@
-"""Bodies of OpenAI's API, as in files for its batches and for ``vllm run-batch``.
+"""Request bodies of OpenAI's API, as in its batch files and in files for ``vllm run-batch``.
 
-The fields of a body become the fields of this package's requests, by a table for each route. So
-every check of a single call applies to such a row, too. A field that is in no table is an error.
+A table for each route says how the fields of a body become fields of this package's requests. So
+such a row gets the same checks as a single call. A field that is not in the table is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from localproviders.batch.jobs import CHAT, COMPLETION, DECISION, EMBEDDING, RER
 
 #: Converts the value of a field to fields of a request.
 Convert = Callable[[Any], Dict[str, Any]]
-#: The name of the field here, or a function.
+#: The name of the field in this package, or a function that converts its value.
 Target = Union[str, Convert]
 
 
@@ -22,9 +22,10 @@ class Route(NamedTuple):
 
     Attributes:
         kind: The kind of its rows.
-        fields: For each field of the body, its name here, or a function.
-        ignored: Fields that change nothing about the answer.
-        only: Fields with the only value that they may have.
+        fields: For each field of the body, its name in this package, or a function that converts
+            its value.
+        ignored: Fields of the body that do not affect the answer.
+        only: The values that some fields may have. These fields are then ignored.
     """
 
     kind: str
@@ -76,7 +77,7 @@ def _check_only(name: str, value: Any, allowed: Tuple[Any, ...]) -> None:
         raise ValueError(f"{name} is {value!r}, and can only be {allowed[0]!r}")
 
 
-# --- fields that need more than another name --------------------------------------------------
+# --- fields that need more than a new name ----------------------------------------------------
 
 
 def _response_format(value: Any) -> Dict[str, Any]:
@@ -98,7 +99,7 @@ def _template_arguments(value: Any) -> Dict[str, Any]:
 
 
 def _completion_logprobs(value: Any) -> Dict[str, Any]:
-    # On this route, the field is the number of alternatives.
+    # On this route, the value is the number of alternatives to each token.
     return {} if value is False else {"logprobs": True, "top_logprobs": int(value)}
 
 
@@ -118,7 +119,7 @@ def _texts(value: Any) -> Dict[str, Any]:
 
 
 def _documents(value: Any) -> Dict[str, Any]:
-    """Return documents that may be texts, or objects with a text."""
+    """Return the texts of documents, which may be texts or objects with a text."""
     items: List[Any] = [value] if isinstance(value, str) else list(value)
     texts = [item.get("text") if isinstance(item, Mapping) else item for item in items]
     return {"documents": texts}
@@ -128,11 +129,11 @@ def _one_query(value: Any) -> Dict[str, Any]:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise ValueError("the first text of /score must be one text: write a row for each")
+        raise ValueError("the first text of /score must be one text: write a row for each text")
     return {"query": value}
 
 
-# Names of our kinds of questions on the two routes of decisions.
+# This package's kinds of questions, by their names on the two routes for decisions.
 _KINDS = {"noul": "yes_no", "predicate": "yes_no", "choice": "choice", "score": "score"}
 
 
@@ -149,7 +150,7 @@ def _decisions_questions(value: Any) -> Dict[str, Any]:
 
 
 def _question(item: Any, criteria: str) -> Dict[str, Any]:
-    """Return a question as `Question.from_dict` reads it."""
+    """Return a question in the form that `Question.from_dict` reads."""
     if not isinstance(item, Mapping):
         raise ValueError("a question must be an object")
     kind = _KINDS.get(str(item.get("type")))
@@ -181,7 +182,7 @@ def _decision_input(value: Any) -> Dict[str, Any]:
 
 # --- the tables -------------------------------------------------------------------------------
 
-# Fields with the same name and meaning here.
+# Fields that have the same name and meaning in this package.
 _SAMPLING = (
     *("model", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop"),
     *("presence_penalty", "frequency_penalty", "repeat_penalty", "grammar"),
@@ -192,7 +193,8 @@ _TEXT: Mapping[str, Target] = {
     "guided_grammar": "grammar",
     "guided_json": "response_schema",
 }
-# Bookkeeping of the cloud, and transport: the results of a batch are never streams.
+# Ignored fields: they serve the bookkeeping of a cloud service, or the transport. The results of a
+# batch are never streams.
 _BOOKKEEPING = (
     *("stream", "stream_options", "user", "metadata", "store", "service_tier"),
     *("safety_identifier", "prompt_cache_key"),

@@ -23,7 +23,7 @@ from localproviders.types.responses import (
 
 _Object = Dict[str, Any]
 
-# The key with the facts that OpenAI's form does not have.
+# The name of the object with the facts that OpenAI's form does not have.
 _OWN = "localproviders"
 
 
@@ -62,9 +62,9 @@ class ReadLine(NamedTuple):
     Attributes:
         id: The id of the row.
         row: The number of the row; -1 if the line does not have it.
-        error: The error, or None.
-        kind: The kind of the row, or None.
-        value: The answer, or None.
+        error: The error; None if the row succeeded.
+        kind: The kind of the row; None if the line does not have it.
+        value: The answer; None if the row failed.
     """
 
     id: str
@@ -79,9 +79,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def write_line(value: Any) -> bytes:
-    """Return JSON as a line."""
+    """Return a value as a line of JSON."""
     text = _encode(value)
-    # A lone half of a surrogate pair cannot be written as UTF-8, but as an escape of JSON.
+    # A lone half of a surrogate pair has no form in UTF-8, but can be written as an escape of JSON.
     try:
         return text.encode("utf-8") + b"\n"
     except UnicodeEncodeError:
@@ -92,7 +92,7 @@ def write_line(value: Any) -> bytes:
 
 
 def line_of(result: Result) -> _Object:
-    """Return the JSON of a result."""
+    """Return a result as a JSON object in the form of OpenAI's batches."""
     own: _Object = {"row": result.row}
     if result.kind is not None:
         own["kind"] = result.kind
@@ -109,7 +109,10 @@ def line_of(result: Result) -> _Object:
 
 
 def error_object(error: ProviderError) -> _Object:
-    """Return the JSON of an error: ``code`` is the class, and ``partial`` the text so far."""
+    """Return an error as a JSON object.
+
+    ``code`` is the name of its class, and ``partial`` the text that the model had written.
+    """
     facts = error.to_dict()
     return {"code": facts.pop("error"), "message": facts.pop("message"), **plain(facts)}
 
@@ -140,7 +143,7 @@ def _read_error(data: Mapping[str, Any]) -> ProviderError:
     return load_error({"error": data["code"], **facts})
 
 
-# --- one kind of row after the other ----------------------------------------------------------
+# --- the form of the answers of each kind of row ----------------------------------------------
 
 
 class _Form(NamedTuple):
@@ -151,7 +154,7 @@ class _Form(NamedTuple):
     write_compact: Callable[[Any], _Object]
 
 
-# Numbers of tokens that are in an object of their own.
+# Numbers of tokens that OpenAI's form has in nested objects: our name, the object, and the key.
 _DETAILS = (
     ("thinking_tokens", "completion_tokens_details", "reasoning_tokens"),
     ("cached_tokens", "prompt_tokens_details", "cached_tokens"),
@@ -180,11 +183,11 @@ def _read_usage(body: _Object) -> _Object:
 
 
 def _named(body: _Object) -> _Object:
-    """Return the fields that the bodies of all kinds have."""
+    """Return the fields of a response that all kinds of bodies have."""
     return {"model": body.get("model", ""), "provider": "", "usage": _read_usage(body)}
 
 
-# Fields of responses that are in no body.
+# Fields of responses that no body has.
 _MORE = frozenset(
     (
         *("provider", "endpoint", "digest", "request_id", "timings", "server_timings"),
@@ -197,7 +200,7 @@ _MORE = frozenset(
 def _more_of(value: Any) -> _Object:
     """Return the fields of a response that its body does not have.
 
-    This is written for speed, because it is done for each row: `to_dict` takes three times as long.
+    This is written for speed, because it runs for each row: `to_dict` takes three times as long.
     """
     found: _Object = {}
     for name, each in vars(value).items():
@@ -263,7 +266,7 @@ def _write_completion(value: CompletionResponse) -> Tuple[_Object, _Object]:
 
 
 def _numbers(vector: Any) -> List[float]:
-    """Return 32-bit floats as numbers without digits that such floats do not have."""
+    """Return 32-bit floats rounded to nine digits, which is all of their precision."""
     return [float(f"{number:.9g}") for number in vector]
 
 

@@ -96,7 +96,7 @@ def test_outputs_that_cannot_be_written(ollama: Ollama, tmp_path: Path) -> None:
         batch.merge(parts, tmp_path / "all.jsonl")
     with pytest.raises(ConfigurationError, match="is one of the parts"):
         batch.merge(parts, parts[0], force=True)
-    with pytest.raises(ConfigurationError, match="different forms"):
+    with pytest.raises(ConfigurationError, match="different formats"):
         batch.merge(parts, tmp_path / "all.csv")
     with pytest.raises(ConfigurationError, match="there is no part to merge"):
         batch.merge([], tmp_path / "all2.jsonl")

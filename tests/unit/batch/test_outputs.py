@@ -67,7 +67,7 @@ def test_a_column_of_the_source_cannot_be_lost(name: str, ollama: Ollama, tmp_pa
 
 @pytest.mark.parametrize("name", ["out", "out.txt", "out.json"])
 def test_a_suffix_must_name_the_form(name: str, ollama: Ollama, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no suffix that names a form of output"):
+    with pytest.raises(ConfigurationError, match="no suffix that names a format of output"):
         ollama.run(["x"], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

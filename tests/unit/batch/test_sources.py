@@ -92,7 +92,7 @@ def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
         ("in.csv", b"a,b,a\n1,2,3\n", "two columns have the name 'a'"),
         ("in.csv", b"a\n\xff\n", "not UTF-8 text"),
         ("in.csv", b'a\n"b\n', "not CSV: unexpected end of data"),
-        ("in.txt", b"", "no suffix that names its form"),
+        ("in.txt", b"", "no suffix that names its format"),
     ],
 )
 def test_a_file_that_cannot_be_read(name: str, data: bytes, reason: str, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_vectors_of_another_length_are_an_error(ollama: Ollama, tmp_path: Path) 
     rows[1]["dimensions"] = 4
     report = _run(ollama, rows, output, concurrency=1)
     assert (report.succeeded, report.failed) == (2, 1)
-    assert "has 4 dimensions, and the vectors before have" in _ids(output)[1]["error"]["message"]
+    assert "has 4 dimensions, but earlier vectors have" in _ids(output)[1]["error"]["message"]
 
 
 def test_a_changed_number_is_found(ollama: Ollama, tmp_path: Path) -> None:

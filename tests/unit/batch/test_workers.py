@@ -95,7 +95,7 @@ def _with_key(key: Any) -> List[Any]:
 @pytest.mark.parametrize("provider", _with_key(_KEY))
 def test_a_literal_key_is_refused_before_the_first_row(provider: Any, tmp_path: Path) -> None:
     with _processes(1) as executor:
-        with pytest.raises(ConfigurationError, match="a literal key") as caught:
+        with pytest.raises(ConfigurationError, match="an API key as a literal") as caught:
             batch.run(chats(2), tmp_path / "out.jsonl", provider, executor=executor)
     assert "SecretString.from_env" in str(caught.value.hint)
     assert list(tmp_path.iterdir()) == []
@@ -113,7 +113,7 @@ def test_a_provider_that_cannot_be_pickled_is_refused(tmp_path: Path) -> None:
     lock = threading.Lock()
     provider = OllamaProvider("127.0.0.1:1", model="m", listeners=(lambda event: lock.locked(),))
     with _processes(1) as executor:
-        with pytest.raises(ConfigurationError, match="cannot go to worker processes"):
+        with pytest.raises(ConfigurationError, match="cannot be sent to worker processes"):
             batch.run(chats(2), tmp_path / "out.jsonl", provider, executor=executor)
 
 
