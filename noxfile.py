@@ -1,7 +1,8 @@
 """The checks of this project, one session each: ``nox -l`` lists them, ``nox -s lint`` runs one.
 
-``.ci/run`` runs them all. Each session has an environment of exact versions, whose hashes are
-committed (``.ci/*.txt``, made by ``.ci/lock``), except ``readme``, which runs what the README says.
+``.ci/run`` runs them all. The packages in the environment of a session have exact versions, whose
+hashes are committed in ``.ci/*.txt``. ``.ci/lock`` makes these files. The session ``readme`` is an
+exception: it installs its packages as the README says.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ except localproviders.UnreachableError as error:
     print("smoke test:", error)
 """
 
-#: Tests that need files which an archive may have lost, and a sample of the rest.
+#: Tests that need files which a source archive may lack, and a sample of the other tests.
 ARCHIVE_TESTS = (
     "tests/project/test_layers.py",
     "tests/project/test_shape.py",
@@ -51,10 +52,10 @@ ARCHIVE_TESTS = (
 
 
 def find_python(*versions: str) -> Optional[str]:
-    """Return the first CPython of these versions that this machine has, else None.
+    """Return the first CPython of these versions that this machine has; None if it has none.
 
-    The folder of pyenv comes first, because its programs on the PATH may only be shims that
-    refuse to run.
+    The folder of pyenv is searched first, because pyenv's programs on the PATH may only be shims
+    that refuse to run.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", str(Path.home() / ".pyenv"))) / "versions"
     for version in versions:
@@ -66,7 +67,7 @@ def find_python(*versions: str) -> Optional[str]:
 
 
 def can_make_environments(python: str) -> bool:
-    """Whether a Python runs, and has the modules that an environment needs."""
+    """Return whether a Python runs, and has the modules that a virtual environment needs."""
     command = [python, "-c", "import ssl, venv"]
     done = subprocess.run(command, capture_output=True)  # noqa: S603  # our own command
     return done.returncode == 0
@@ -79,7 +80,8 @@ NEWEST = find_python("3.14", "3.13", "3.12")
 def install_pinned(session: nox.Session, file: str) -> None:
     """Install tools of exact versions, and this checkout.
 
-    Only wheels: a source archive would run a build backend that no hash covers.
+    The tools are installed only from wheels, because a source archive would run a build backend
+    that no hash covers.
     """
     session.install("--require-hashes", "--only-binary=:all:", "-r", file, silent=True)
     session.install("--no-deps", "--no-build-isolation", "-e", ".", silent=True)
@@ -87,7 +89,7 @@ def install_pinned(session: nox.Session, file: str) -> None:
 
 
 def run_tests(session: nox.Session, python: Optional[str], file: str, *options: str) -> None:
-    """Run the usual tests, or those of the options; skip where this machine has no such Python."""
+    """Run the usual tests, or those that the options select; skip the session without a Python."""
     if python is None:
         session.skip("this machine has no such CPython")
     install_pinned(session, file)
@@ -116,9 +118,9 @@ def newest(session: nox.Session) -> None:
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Run the README's test command in an empty environment, and measure what it covers.
+    """Run the README's test command in an empty environment, and measure its coverage.
 
-    Only this environment has the embedded engine, so its slow tests run here, too.
+    Only this environment has the embedded engine, so the engine's slow tests run here, too.
     """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     command = re.search(r"(?m)^python -m pip install -e .* python -m pytest$", text)
@@ -131,9 +133,9 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Run the clients that others publish, their tests, and dask, against the fake servers."""
-    # One event loop for all tests: the asynchronous clients keep theirs. The warnings are those
-    # of packages that this project does not maintain.
+    """Run clients that other projects publish, tests of theirs, and dask, on the fake servers."""
+    # All tests share one event loop, because the asynchronous clients keep the loop that they use
+    # first. Warnings are ignored, because they come from packages of other projects.
     loop = ("asyncio_default_fixture_loop_scope=session", "asyncio_default_test_loop_scope=session")
     options = ["asyncio_mode=auto", *loop]
     run_tests(
@@ -166,7 +168,10 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def archive(session: nox.Session) -> None:
-    """Build the source archive twice, compare, run tests from it; leave all in ``dist``."""
+    """Build archive and wheel twice, compare them, and run tests; copy both to ``dist``.
+
+    The second build and the tests use the unpacked source archive of the first build.
+    """
     install_pinned(session, ".ci/requirements.txt")
     work = Path(session.create_tmp()).resolve()
     first, source, again = work / "dist", work / "source", work / "again"
@@ -200,7 +205,7 @@ def archive(session: nox.Session) -> None:
 
 
 def build(session: nox.Session, folder: Path) -> None:
-    """Build archive and wheel of the current folder."""
+    """Build the source archive and the wheel of the current folder."""
     session.run("python", "-m", "build", "-q", "--no-isolation", "--outdir", str(folder))
 
 
@@ -214,7 +219,10 @@ def unpack(session: nox.Session, folder: Path, source: Path) -> None:
 
 
 def make_it_another_builders(source: Path) -> None:
-    """Change times, modes and, where that is allowed, owners."""
+    """Change the files as if another builder had unpacked them: times, modes, and owners.
+
+    Only root can change the owners.
+    """
     for path in [source, *source.rglob("*")]:
         os.utime(str(path))
         path.chmod(path.stat().st_mode & 0o700)
@@ -224,7 +232,7 @@ def make_it_another_builders(source: Path) -> None:
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Install the wheel that ``archive`` left, and use it with warnings as errors."""
+    """Install the wheel from the session ``archive``, and use it with warnings as errors."""
     wheels: List[str] = [str(path) for path in (ROOT / "dist").glob("*.whl")]
     if not wheels:
         session.error("run `nox -s archive` first: it builds the wheel")

@@ -1,6 +1,6 @@
 """Measure batch runs, and print a table: ``python -m benchmarks.batch [--rows N] [--most N]``.
 
-Each figure is measured in a process of its own, one after the other.
+Each figure is measured in a separate process. The processes run one after the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.speed.clients import ROOT
 from benchmarks.speed.processes import Fixture, child_environment
 from benchmarks.speed.wire import Shape
 
-#: The shape of each answer: some events of some characters.
+#: The shape of each answer: 20 events of 5 characters.
 _SHAPE = Shape("coalesced", 20, 5)
 
 
@@ -25,18 +25,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000, help="rows that the server answers")
     parser.add_argument(
-        "--most", type=int, default=1_000_000, help="rows of the largest run, without a server"
+        "--most", type=int, default=1_000_000, help="rows of the largest run, which needs no server"
     )
     options = parser.parse_args(arguments)
     print("\n".join(table(measure(options.rows, options.most))))
 
 
 def measure(rows: int, most: int) -> Dict[str, Any]:
-    """Return all figures by their names.
+    """Measure all figures, and return them by their names.
 
     Args:
         rows: Number of rows that the server answers.
-        most: Number of rows of the largest run, whose provider answers in the same process.
+        most: Number of rows of the largest run. It needs no server: its provider makes the answers.
     """
     found: Dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="batch-") as folder, Fixture() as fixture:
@@ -61,7 +61,7 @@ def _in_process(name: str, rows: int, folder: str, url: str = "") -> Any:
 
 
 def table(found: Dict[str, Any]) -> List[str]:
-    """Return the lines of the table of figures, with the goals."""
+    """Return the lines of a table with all figures and their upper limits."""
     cpu, files = found["cpu"], found["files"]
     memory = {name.split()[1]: value for name, value in found.items() if name.startswith("memory")}
     peaks, most = list(memory.values()), max(map(int, memory))

@@ -1,8 +1,9 @@
 """Compare a batch run with other ways to ask about many rows.
 
-``python -m benchmarks.batch.peers [ROWS]`` asks the same server, with eight requests in flight, by
-`batch.run`, by a `ThreadPoolExecutor` over requests that appends lines to a file, and by the
-package saturate if it is installed. Each runs in its own process.
+``python -m benchmarks.batch.peers [ROWS]`` sends the same rows to the same server in several ways,
+each with eight requests in flight: with `batch.run`, with a `ThreadPoolExecutor` that uses the
+package ``requests`` and writes lines to a file, and with the package ``saturate`` if it is
+installed. Each way runs in its own process.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _in_process(name: str, rows: int, url: str) -> Dict[str, float]:
 
 
 def main(rows: int) -> None:
-    """Print a table of the median of three rounds."""
+    """Run three rounds, and print a table of the medians."""
     names = [name for name in _WAYS if name != "saturate" or importlib.util.find_spec("saturate")]
     found: Dict[str, List[Dict[str, float]]] = {name: [] for name in names}
     with Fixture() as fixture:

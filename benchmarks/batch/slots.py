@@ -1,7 +1,8 @@
 """A server with a number of slots: ``python -m benchmarks.batch.slots SLOTS SERVICE_S``.
 
-It speaks as much of Ollama's API as a batch needs. A chat waits for a free slot, and then takes the
-mean time of a request, more or less 30 %. Its first token comes after a tenth of this time.
+The server has the part of Ollama's API that a batch needs. It works on at most SLOTS chats at the
+same time; other chats wait for a free slot. A chat then takes SERVICE_S seconds, give or take 30 %.
+Its first token comes after a tenth of this time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _TOKENS = 20
 
 
 class _Slots:
-    """The slots of this server.
+    """The slots of this server, which limit how many chats it works on at the same time.
 
     Args:
         count: Number of the slots.

@@ -1,8 +1,8 @@
 """Compare ``concurrency="auto"`` with fixed numbers, on real sockets.
 
-``python -m benchmarks.batch.windows [KIND ...]`` prints, for each kind of server, the seconds of a
-run with each fixed number, and the ratio of the automatic run to the best of them. It takes about
-fifteen minutes for all kinds.
+``python -m benchmarks.batch.windows [KIND ...]`` prints, for each kind of server, the duration of a
+run with each fixed number and with ``auto``, and the ratio of the latter to the shortest of the
+others. All kinds together take about fifteen minutes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ class Kind(NamedTuple):
     Attributes:
         slots: Number of slots.
         service_s: Mean seconds of a request.
-        rows: Rows of a run.
-        dies_after_s: Seconds after which one of two such servers is killed; None is one server.
+        rows: Number of rows of a run.
+        dies_after_s: Seconds after which one of two such servers is killed; None means that there
+            is only one server, which is not killed.
     """
 
     slots: int
@@ -54,7 +55,7 @@ KINDS = {
 
 
 class _Server:
-    """A process with slots."""
+    """The process of a server with slots."""
 
     def __init__(self, kind: Kind) -> None:
         words = [sys.executable, "-m", "benchmarks.batch.slots", f"{kind.slots}"]
@@ -86,7 +87,7 @@ def _servers(kind: Kind) -> Iterator[List[_Server]]:
 
 
 def seconds(kind: Kind, concurrency: Union[int, str]) -> float:
-    """Return the seconds of one run."""
+    """Return the duration of one run in seconds."""
     rows = [{"id": str(number), "messages": f"row {number}"} for number in range(kind.rows)]
     with _servers(kind) as servers, tempfile.TemporaryDirectory() as folder:
         hosts = [

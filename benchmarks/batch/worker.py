@@ -17,7 +17,10 @@ _ROUNDS = 3
 
 
 class _Instant(OllamaProvider):
-    """A provider that answers each chat at once, without a server: only the run is measured."""
+    """A provider that answers each chat immediately, without a server.
+
+    So only the work of the run itself is measured.
+    """
 
     def complete(self, request: Any, **_: Any) -> CompletionResponse:
         """Return the same answer for each request."""
@@ -44,7 +47,10 @@ def _prompt(number: int) -> str:
 
 
 def _cpu(rows: int, folder: Path, url: str) -> Any:
-    """Return the CPU time of a row over that of one warm chat; the median of some rounds."""
+    """Return the CPU time of a row, divided by the CPU time of a warm chat.
+
+    There is one ratio for each number of requests in flight: the median of all rounds.
+    """
     source = _write_rows(folder / f"cpu{rows}.jsonl", rows)
     found: Dict[int, Any] = {number: [] for number in _IN_FLIGHT}
     with OllamaProvider(url, model="bench") as provider:
@@ -75,8 +81,8 @@ def _memory(rows: int, folder: Path, url: str) -> Any:
 
 
 def _files(rows: int, folder: Path, url: str) -> Any:
-    """Return the time of a row in the journal and the output, in microseconds."""
-    from localproviders.batch.recorder import FileRecorder  # measured from outside
+    """Return the time that it takes to write a row to the journal and output, in microseconds."""
+    from localproviders.batch.recorder import FileRecorder  # its methods are replaced below
 
     spent = [0.0]
     add, tick = FileRecorder.add, FileRecorder.tick
@@ -101,7 +107,7 @@ def _files(rows: int, folder: Path, url: str) -> Any:
 
 
 def _resume(rows: int, folder: Path, url: str) -> Any:
-    """Return the seconds of a run whose rows are all done."""
+    """Return the seconds of a run whose rows all have an answer already."""
     start = time.perf_counter()
     assert _run(rows, folder).skipped == rows
     return time.perf_counter() - start

@@ -1,1 +1,4 @@
-"""Run the table of faults with this package and with other clients, to compare them."""
+"""Compare this package with other clients when a server misbehaves.
+
+The faults are the rows of the table in ``tests/promises/faults``.
+"""

@@ -19,7 +19,7 @@ from .session import CallResult, Session
 
 
 class CaseResult(NamedTuple):
-    """The results of a call with a fault, and of the same call after it without the fault.
+    """The result of a call with a fault, and of the same call again, without the fault.
 
     `leaked` is true if the client contacted the proxy or sent credentials.
     """
@@ -33,7 +33,10 @@ Run = Callable[[Session, Backend, str], CaseResult]
 
 
 class Case(NamedTuple):
-    """A row of the table, for one kind of server and one call form."""
+    """A row of the table of faults, for one kind of server and one form of a call.
+
+    The forms are ``complete``, ``stream``, ``embed`` and ``list``.
+    """
 
     family: str
     row: str
@@ -47,7 +50,7 @@ class Case(NamedTuple):
 
 
 def strike(name: str, which: str = "") -> Run:
-    """Return a run in which the server makes this fault; with a certificate, it uses TLS."""
+    """Return a run in which the server makes this fault; with a certificate, over TLS."""
     large = name.startswith("refused while the request is sent")
 
     def run(session: Session, backend: Backend, form: str) -> CaseResult:
@@ -97,8 +100,8 @@ def restarted(session: Session, backend: Backend, form: str) -> CaseResult:
 def never_accepted(backlog: int) -> Run:
     """Return a run in which the server never accepts the connection.
 
-    With a backlog, the operating system completes the connection, and no response comes. Without
-    one, the queue of the socket is full, so the connection is never completed.
+    With a backlog, the operating system completes the connection, but no response comes. With a
+    backlog of 0, the queue of the socket is full, so the connection is never completed.
     """
 
     def run(session: Session, backend: Backend, form: str) -> CaseResult:
@@ -135,7 +138,7 @@ def with_certificate(which: str) -> Run:
 
 
 def wrong_scheme(tls: bool) -> Run:
-    """Return a run with TLS to a plain port, or with plain HTTP to a TLS port."""
+    """Return a run with TLS to a port for plain HTTP, or with plain HTTP to a port for TLS."""
 
     def run(session: Session, backend: Backend, form: str) -> CaseResult:
         with backend.start(tls=None if tls else rows.TLS["right"]()) as server:
@@ -153,7 +156,7 @@ PROXY_ANSWER = b"HTTP/1.1 500 Proxy\r\nContent-Length: 0\r\n\r\n"
 
 @contextlib.contextmanager
 def environment_variables(name: str, proxy: ScriptedServer) -> Iterator[Mapping[str, str]]:
-    """Yield the variables of an environment that must not change a call to loopback."""
+    """Yield environment variables that must not change a call to a loopback address."""
     if name != ".netrc":
         yield {name: proxy.url} if name else {}
         return
@@ -165,7 +168,7 @@ def environment_variables(name: str, proxy: ScriptedServer) -> Iterator[Mapping[
 
 
 def in_environment(proxy: ScriptedServer) -> Run:
-    """Return a run without a fault, which notices a request to the proxy and credentials."""
+    """Return a run without a fault, which notices requests to the proxy and sent credentials."""
 
     def run(session: Session, backend: Backend, form: str) -> CaseResult:
         requests_before = len(proxy.exchanges)
@@ -194,28 +197,29 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {
 }
 FAMILIES = (*_FAMILIES, "connection", "TLS", "environment")
 
-#: Rows in which another model answers; the report has a separate line for them.
+#: Rows in which another model than the requested one answers. The report counts them separately.
 ANOTHER = ("another model", "another model in mid-stream", "vectors of another model")
 
 
-#: Rows whose expectation is a rule of this package only. The number is too large for a 32-bit
-#: float, and this package packs vectors as 32-bit floats.
+#: Rows whose expected outcome is a rule of this package only. For example, the number of the last
+#: row is too large for a 32-bit float, and this package packs vectors as 32-bit floats.
 _OWN_RULES = (
     "an answer from the cloud",
     "models without a name",
     "an unexpected endpoint",
     "a number too large for a vector",
 )
-#: Rows about the indexes of vectors. Ollama sends none, so there these would be one
-#: fault three times.
+#: Rows about the indexes of vectors. Ollama sends no indexes, so for Ollama, all three rows would
+#: be the same fault.
 _INDEXES = ("vectors in another order", "vectors under one index", "vectors under strange indexes")
 
 
 def is_left_out(name: str, backend: str) -> bool:
-    """Whether a row is left out.
+    """Return whether a row is left out.
 
-    That is so if its expectation is a rule of this package only, or if it is about tool calls,
-    whose pieces the caller of another client assembles.
+    A row is left out if its expected outcome is a rule of this package only, or if it is about tool
+    calls, because with other clients, the caller assembles the pieces of a tool call. For Ollama,
+    rows about the indexes of vectors are left out, too.
     """
     calls = "tool call" in name or "tool-call" in name
     return name in _OWN_RULES or calls or (backend == "ollama" and name in _INDEXES)
@@ -260,7 +264,7 @@ def cases(backend: str, single_bodies: bool, proxy: ScriptedServer) -> List[Case
     for fault in FAULTS:
         family = next((name for name, table in _FAMILIES.items() if fault.name in table), "")
         if not family:
-            continue  # a fault of a transfer; none of the four calls is one
+            continue  # a fault of a ranking, a decision or a download, which no form here makes
         for form in FORMS:
             if not is_left_out(fault.name, backend) and _applies(fault.kinds, backend, form):
                 outcome = outcome_of(
@@ -279,7 +283,7 @@ def cases(backend: str, single_bodies: bool, proxy: ScriptedServer) -> List[Case
 
 
 def _applies(kinds: Tuple[str, ...], backend: str, form: str) -> bool:
-    """Whether a fault can happen in a call of this form.
+    """Return whether a fault can happen in a call of this form.
 
     For `complete`, some clients stream and others request a single body, so a fault
     must be possible in both.
@@ -293,7 +297,7 @@ def _judged_as(form: str, single_bodies: bool) -> str:
 
 
 def right_answers(server: FakeServer) -> Dict[str, Any]:
-    """Return the right answer of each form."""
+    """Return the right answer to each form of a call."""
     names = [model.name for model in server.models]
     vectors = [vector_of(text, server.models[1].dimensions) for text in TEXTS]
     return {"complete": TEXT, "stream": TEXT, "embed": vectors, "list": names}

@@ -1,4 +1,4 @@
-"""Judge the results of a case."""
+"""Judge the results of a case, which is a call of one client with one fault of the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
         mistake: The mistake that the client made; empty if there was none.
         correct: Whether the call ended as expected, with an error or with the right answer.
         typed: Whether the client documents the exception.
-        text_kept: Whether the exception has the text that had arrived.
+        text_kept: Whether the exception contains the text that had arrived before it.
         next_works: Whether the next call returned the right answer.
     """
 
@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
 
 
 def judge(case: Case, case_result: CaseResult, good: Mapping[str, Any]) -> Verdict:
-    """Return the judgement of a case, given the right answers of all call forms."""
+    """Return the judgement of a case, given the right answer for each form of a call."""
     result = case_result.call
     if result.hung:
         return Verdict(in_time=False)
@@ -90,7 +90,7 @@ def _right(case: Case, answer: Any, good: Any) -> bool:
 
 
 def is_same(answer: Any, good: Any, form: str) -> bool:
-    """Whether an answer is the right one: the is_same text, names or vectors."""
+    """Return whether an answer is the right one: the same text, names or vectors."""
     if form == "list":
         named = isinstance(answer, list) and all(isinstance(name, str) for name in answer)
         return named and [name.partition(":")[0] for name in answer] == good

@@ -10,7 +10,7 @@ from .judge import WRONG, Verdict
 
 
 class Line(NamedTuple):
-    """A case, its result, and the judgement of it."""
+    """A case, its result, and the judgement of the result."""
 
     case: Case
     result: CaseResult
@@ -26,7 +26,7 @@ class Run(NamedTuple):
 
     @property
     def judged(self) -> List[Line]:
-        """The lines that count. Cases in which another model answers are reported separately."""
+        """The lines that count. Cases in which another model answers are in `other_models` only."""
         return [line for line in self.lines if line.case.row not in ANOTHER]
 
 
@@ -35,7 +35,7 @@ def share(values: Iterable[Optional[bool]]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    # Only exactly all or none shows as 100 % or 0 %: other shares are not rounded to them.
+    # Only a share of exactly all or none is shown as 100 % or 0 %. Others are not rounded to these.
     percent = 100 * sum(known) / len(known)
     shown = min(99, max(1, round(percent))) if 0 < percent < 100 else round(percent)
     return f"{shown} % of {len(known)}"
@@ -82,7 +82,7 @@ def families(runs: Sequence[Run]) -> str:
 
 
 def mistakes(runs: Sequence[Run]) -> str:
-    """Return the table of the mistakes."""
+    """Return the table with the number of mistakes of each kind."""
     counts = {run.name: Counter(line.verdict.mistake for line in run.judged) for run in runs}
     kinds = sorted({kind for counter in counts.values() for kind in counter if kind})
     head = ["", *(f"`{run.name}`" for run in runs)]
@@ -90,7 +90,7 @@ def mistakes(runs: Sequence[Run]) -> str:
 
 
 def by_family_and_form(runs: Sequence[Run], kind: str) -> str:
-    """Return the table of one kind of mistake, by family and call form."""
+    """Return the table of one kind of mistake, by family of faults and form of the call."""
     head = ["family, call", *(f"`{run.name}`" for run in runs)]
     counts = {
         run.name: Counter(

@@ -1,4 +1,4 @@
-"""Run the table of faults with each client, and print the comparison."""
+"""Run all cases of the table of faults with each client, and print the comparison."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument(
         "--python", default="python3.11", help="the Python for the environments of the clients"
     )
-    parser.add_argument("--only", default="", help="run only rows whose name contains this text")
+    parser.add_argument("--only", default="", help="run only faults whose name contains this text")
     parser.add_argument(
         "--last", action="store_true", help="run no cases; show the results of the last run"
     )
@@ -95,7 +95,8 @@ def _run_case(session: Session, case: Case, warm: bool) -> report.Line:
     with backend.start() as server:
         good = right_answers(server)
         if warm and not session.running:
-            # A client imports modules at its first calls, and that time must not count.
+            # A client imports modules during its first calls. This time must not count, so each
+            # form of a call is made once before.
             session.connect(server.url)
             for form in good:
                 session.call(form)

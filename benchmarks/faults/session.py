@@ -1,4 +1,4 @@
-"""The process of a client; it is killed if a call does not end."""
+"""The process in which a client makes its calls. It is killed if a call does not end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 CACHE = Path(tempfile.gettempdir()) / "localproviders-benchmarks"
 
-#: The time limit that each client gets, and the delay after it that still counts as in time.
+#: The time limit that each client gets, and the time after this limit that still counts as in time.
 LIMIT_S = 0.5
 GRACE_S = 2.0
 _START_S = 60.0
@@ -75,16 +75,16 @@ def _copy(home: Path) -> str:
 
 
 class CallResult(NamedTuple):
-    """The result of a call, as its caller sees it.
+    """The result of a call, as the process that ordered the call sees it.
 
     Attributes:
         hung: Whether the call did not end and its process was killed.
         answer: The answer, or None if there was none.
         error: The class of the exception; empty if there was none.
         message: The text of the exception.
-        typed: Whether the class is one that the client documents, or one of Python's for
-            connections.
-        text_kept: Whether the exception has the first piece of the model's text.
+        typed: Whether the client documents the class, or the class is one of Python's own for
+            failed connections.
+        text_kept: Whether the exception contains the first piece of the model's text.
         duration_s: The duration of the call in seconds.
     """
 
@@ -126,7 +126,7 @@ class Session:
 
     @property
     def running(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process is not None
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
-"""Make the calls of one client, in a process of the client's environment.
+"""Make the calls of one client, in a process that runs in the client's virtual environment.
 
-The process reads an order from each line of its input, and writes a result to a line of its
-output, both as JSON. It does not know which fault the server makes, and it judges no result.
+The process reads orders from its standard input, and writes a result for each order to its standard
+output. Orders and results are lines of JSON. The process does not know which fault the server
+makes, and it judges no result.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def call(module: Any, client: Any, form: str, large: bool, pieces: List[str]) ->
 
 
 def readable_text(error: BaseException) -> str:
-    """Return all text that a caller can read from an exception and its response."""
+    """Return all text that a caller can read in an exception and in its response."""
     shown = [str(error), repr(error.args), repr(vars(error))]
     try:
         shown.append(error.response.text)  # type: ignore[attr-defined]
@@ -60,7 +61,7 @@ def run_call(module: Any, client: Any, order: Dict[str, Any]) -> Dict[str, Any]:
 
 def main() -> None:
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # keeps text that a client prints out of the results
+    os.dup2(2, 1)  # text that a client prints must not be mixed with the results
     module = importlib.import_module(f"clients.{sys.argv[1]}")
     client = None
 

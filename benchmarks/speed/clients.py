@@ -22,10 +22,10 @@ class Client(NamedTuple):
         imports: The modules that its user imports.
         packages: The packages that are installed for it. This package itself is not installed
             but imported from this clone.
-        dialects: The servers that it talks to.
+        dialects: The APIs that it is measured with: ``ollama``, ``openai`` or both.
         environment: The name of its virtual environment; empty means the client's own name.
         rounds: The largest number of rounds in which it takes part.
-        share: The share of a round's repetitions that it makes.
+        share: The share of the repetitions in a round that it makes.
     """
 
     name: str
@@ -52,8 +52,8 @@ CLIENTS: Dict[str, Client] = {
         Client(OWN, "own", ("localproviders",), _BARE, environment="bare"),
         Client("ollama", "ollama_package", ("ollama",), ["ollama==0.6.3"], ["ollama"]),
         Client("openai", "openai_package", ("openai",), ["openai==3.57.0"], ["openai"]),
-        # All its repetitions would take longer than those of all other clients together, and
-        # its figures are so far from all others that fewer repetitions are enough.
+        # With all repetitions, this client would take longer than all others together. Its figures
+        # are so far from those of the others that fewer repetitions are enough.
         Client(
             "litellm",
             "litellm_package",

@@ -1,7 +1,7 @@
 """Code for a process that runs once in a client's environment, without any warm-up.
 
-It imports no module that would count as the client's. ``python -m`` would import modules that a
-user's script does not import, so the process is started as
+It imports no module that would count as one of the client's modules. ``python -m`` would import
+modules that a user's script does not import, so the process is started as
 ``python -c "from benchmarks.speed.cold import ..."``, with parameters in its arguments.
 """
 
@@ -11,7 +11,7 @@ import sys
 
 
 def peak_kib() -> int:
-    """Return the peak memory of this process so far."""
+    """Return the peak memory of this process so far, in KiB."""
     try:
         with open("/proc/self/status", encoding="ascii") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
@@ -25,7 +25,7 @@ def peak_kib() -> int:
 
 
 def one_shot() -> None:
-    """Make one client and one chat; print the length of the answer and the peak memory."""
+    """Make one client object and one chat; print the length of the answer and the peak memory."""
     _, name, url, dialect = sys.argv
     path = "benchmarks.speed.adapters." + name
     __import__(path)

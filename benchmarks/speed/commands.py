@@ -1,4 +1,4 @@
-"""The commands that are measured from their start to their end, and what they are compared with."""
+"""The commands that are measured from start to end, and the programs to compare them with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Command(NamedTuple):
     """A Python program with its arguments, its standard input and its environment variables.
 
     Attributes:
-        program: The program. It is not started by the path of a script, because each installer
-            writes another script.
+        program: The text of the program, for ``python -c``. It is not an installed script, because
+            each installer writes a different script.
         arguments: Its arguments.
         text: Its standard input; empty means that it reads none.
-        variables: Environment variables in addition to those of each process.
+        variables: Environment variables in addition to those that each process gets.
     """
 
     program: str

@@ -1,4 +1,4 @@
-"""The goals of this package, and how they are compared with the results."""
+"""The goals of this package, and the functions that compute their numbers from the results."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Goal(NamedTuple):
     Attributes:
         title: The title in the table.
         at_most: The largest number that meets the goal.
-        unit: The unit of the number, such as ``ms``, or what it is a multiple of, such as
-            ``× requests``.
+        unit: The unit of the number, such as ``ms``. For a ratio, the number to which it relates,
+            such as ``× requests``.
         measured: Compute the number from the results; it returns None if nothing was measured.
     """
 
@@ -32,7 +32,7 @@ class Goal(NamedTuple):
 
 
 def _against(title: str, line: str, *others: Tuple[str, float]) -> List[Goal]:
-    """Make goals for the ratios of this package's number in a line to those of other clients."""
+    """Make a goal for each other client: this package's number, divided by that client's."""
     return [
         Goal(title, at_most, f"× {other}", partial(_ratio, line, other))
         for other, at_most in others

@@ -18,23 +18,24 @@ from benchmarks.speed.wire import Shape
 
 
 def child_environment() -> Dict[str, str]:
-    """Return the environment variables of each process: import this clone, use no proxy."""
+    """Return environment variables for each process: it imports this clone, and uses no proxy."""
     kept = {name: value for name, value in os.environ.items() if not _distorts(name)}
     # Without this variable, litellm downloads its list of prices from the internet.
     return {**kept, "PYTHONPATH": str(ROOT), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
 def _distorts(variable: str) -> bool:
-    """Whether a variable configures proxies or Python.
+    """Return whether a variable configures proxies or Python.
 
-    With PYTHONDONTWRITEBYTECODE, the modules of this clone would be compiled at each start, but
-    installed packages would not, so the comparison would be unfair.
+    Such a variable would make the comparison unfair. For example, with PYTHONDONTWRITEBYTECODE, the
+    modules of this clone would be compiled at each start, but those of installed packages would
+    not.
     """
     return variable.startswith("PYTHON") or variable.lower().endswith("_proxy")
 
 
 class Process:
-    """A child process that is asked and answers line by line; a `with` block ends it."""
+    """A child process that reads and writes single lines. The end of a `with` block kills it."""
 
     def __init__(self, *arguments: str) -> None:
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed with the process
@@ -51,7 +52,7 @@ class Process:
         """Read one line from the process.
 
         Raises:
-            RuntimeError: The process has ended without one.
+            RuntimeError: The process has ended and wrote no more lines.
         """
         assert self._process.stdout is not None
         found = self._process.stdout.readline()
@@ -89,7 +90,7 @@ class Fixture(Process):
         return f"http://{self._authority}{shape.prefix}"
 
     def connection_count(self) -> int:
-        """Return how many connections the server has accepted, including that of this method."""
+        """Return how many connections the server has accepted, including that for this method."""
         self._control.request("GET", "/connections")
         return int(self._control.getresponse().read())
 
@@ -112,7 +113,7 @@ class Worker(Process):
         self.versions: Dict[str, str] = json.loads(self.read_line())
 
     def measure(self, order: Mapping[str, Any]) -> Dict[str, Any]:
-        """Send a measurement order to the process and return the result.
+        """Tell the process what to measure, and return the result.
 
         Raises:
             RuntimeError: The client failed, or the process has ended.
@@ -155,7 +156,7 @@ def run_once(
         program: The text of the program.
         arguments: Its arguments.
         text: Its standard input.
-        variables: Environment variables in addition to those of each process.
+        variables: Environment variables in addition to those that each process gets.
 
     Raises:
         RuntimeError: The program failed.

@@ -44,7 +44,7 @@ def description(results: Results, rounds: int) -> str:
 
 
 def goals(results: Results) -> Iterator[List[str]]:
-    """Yield a table row for each goal whose number was measured."""
+    """Yield the cells of each goal whose number was measured."""
     for goal in GOALS:
         measured = goal.measured(results)
         if measured is not None:
@@ -56,12 +56,12 @@ def _limit(goal: Goal) -> str:
 
 
 def verdict(goal: Goal, measured: float) -> str:
-    """Return whether a goal is met. All digits count, also those that the table does not show."""
+    """Return whether a goal is met, as text. Digits that the table does not show count, too."""
     return "met" if measured <= goal.at_most else "**missed**"
 
 
 def lines(results: Results, clients: Sequence[Client]) -> Iterator[List[str]]:
-    """Yield a table row for each line that was measured."""
+    """Yield the cells of each line that was measured."""
     for scenario in SCENARIOS:
         for line in scenario.lines:
             if results.clients(line.key):
@@ -79,7 +79,7 @@ def _cell(results: Results, line: Line, client: str) -> str:
 
 
 def _best_peer(results: Results, line: str) -> str:
-    """Return the ratio of this package to the best of the other clients, as text."""
+    """Return the ratio of this package's number to that of the best other client, as text."""
     found = [results.ratio(line, OWN, name) for name in CLIENTS if CLIENTS[name].is_peer]
     ratios = [ratio for ratio in found if ratio is not None]
     return number(max(ratios)) if ratios else "–"

@@ -1,7 +1,7 @@
 """Run the rounds of a benchmark.
 
-In each round, all clients run one after the other, so that other work on the machine slows
-all of them alike.
+In each round, all clients run one after the other. So if the machine is busy for a while, this
+slows all clients alike.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WARM_UP = wire.Shape("coalesced", 4, 6)
 
 
 class Results:
-    """The numbers of all rounds, by line and client."""
+    """The numbers of all rounds, by line of the table and by client."""
 
     def __init__(self) -> None:
         self._rounds: Dict[str, Dict[str, List[float]]] = {}
@@ -46,9 +46,9 @@ class Results:
         return statistics.median(numbers) if numbers else None
 
     def ratio(self, line: str, client: str, other: str) -> Optional[float]:
-        """Return the median of the ratios of two clients in each round, or None without any.
+        """Return the median of the ratios of two clients in each round; None if there is no ratio.
 
-        The two numbers of a round were measured one right after the other. So their ratio varies
+        The two numbers of a round were measured directly one after the other. So their ratio varies
         less than the ratio of the two medians does.
         """
         of = self._rounds.get(line, {})
@@ -57,7 +57,7 @@ class Results:
 
 
 class Bench(contextlib.ExitStack):
-    """The fixture server and the processes of the clients; the end of a `with` block ends them."""
+    """The fixture server and the processes of the clients. The end of a `with` block ends them."""
 
     def __init__(
         self, clients: Sequence[Client], pythons: Mapping[str, Path], full: bool = False
@@ -73,8 +73,8 @@ class Bench(contextlib.ExitStack):
         self.results = Results()
 
     def run(self, scenarios: Sequence[Scenario], rounds: int) -> Results:
-        """Measure all scenarios in this many rounds, after a round that warms up."""
-        for number in range(-1, rounds):  # round -1 warms up and is not counted
+        """Measure all scenarios in this many rounds, after a first round that does not count."""
+        for number in range(-1, rounds):  # round -1 is a warm-up and is not counted
             for scenario in scenarios:
                 if not scenario.long or 0 <= number < self._long_rounds:
                     self._run_clients(scenario, number)
@@ -130,7 +130,7 @@ class Bench(contextlib.ExitStack):
         program, arguments, text, variables = command(scenario.measure, client.name, url)
         python = self._pythons[client.name]
         cost = run_once(python, program, arguments, text, dict(variables))
-        # The line feed at the end does not belong to the answer of the server.
+        # The last character is a line feed, which does not belong to the answer of the server.
         size = {"size": len(cost.text) - 1} if text else {}
         return {"cpu_s": cost.cpu_s, **size}
 

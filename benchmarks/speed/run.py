@@ -27,7 +27,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
         help="include other clients, and run the long scenarios for all",
     )
     parser.add_argument(
-        "--only", default="", help="run only scenarios with one of these words in their name"
+        "--only", default="", help="run only scenarios whose name has one of these words: A,B"
     )
     parser.add_argument("--rounds", type=int, help="number of rounds: 3, or 5 with --peers")
     parser.add_argument("--write", action="store_true", help=f"write the tables to {PAGE.name}")
@@ -61,7 +61,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
 
 
 def select(only: str) -> List[Scenario]:
-    """Return the scenarios whose key contains one of these words, separated by commas."""
+    """Return the scenarios whose key contains one of some words, which commas separate."""
     words = only.split(",")
     return [scenario for scenario in SCENARIOS if any(word in scenario.key for word in words)]
 

@@ -39,10 +39,10 @@ class Scenario(NamedTuple):
             process that serves all rounds), or ``fresh`` (a new process for each measurement,
             after one small call).
         lines: The lines of the table that it fills.
-        dialect: The kind of server, ``ollama`` or ``openai``.
+        dialect: The API of the server: ``ollama`` or ``openai``.
         shape: The shape of the server's answers.
-        measure: The name of the function in the worker, or of the command.
-        order: More fields of the order that the worker receives.
+        measure: The name of the function in ``worker.py``, or of the command in ``commands.py``.
+        order: More fields of the JSON object that tells the worker what to measure.
         clients: The names of the clients that take part; empty means all.
         long: Whether the scenario takes long and varies little. It then runs in three rounds at
             most. Without ``--peers``, it runs in one round and only for this package.
@@ -263,7 +263,7 @@ def _vectors() -> List[Scenario]:
     ]
 
 
-#: The methods of a decision, each with the words for it in a title.
+#: The methods of a decision, each with its name in the titles of the table.
 DECIDED_BY = {"systemone": "/v1/systemone", "logprobs": "log-probabilities"}
 
 
@@ -348,7 +348,7 @@ def _threads() -> List[Scenario]:
 
 #: Characters of an event.
 EVENT_SIZE = 6
-#: Numbers of events in the streams that show how cost grows.
+#: Numbers of events in the streams that show how the cost grows with the length of a stream.
 GROWTH = (100, 10_000, 1_000_000)
 
 

@@ -1,4 +1,4 @@
-"""A script that does the same as ``localproviders chat``, as a person would write it."""
+"""A script that does the same as ``localproviders chat``, written by hand with ``requests``."""
 
 from __future__ import annotations
 

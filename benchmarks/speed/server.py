@@ -1,7 +1,7 @@
 """The fixture server: a separate process that is as fast as plain sockets allow.
 
-It serves just enough of both dialects, keeps connections alive, counts them, and exits when its
-standard input closes. Its own CPU time is not measured, only the client's.
+It serves just enough of the APIs of Ollama and OpenAI. It keeps connections alive, counts them, and
+exits when its standard input closes. Its own CPU time is not measured, only the client's.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _body_size(head: bytes) -> int:
 
 
 def _split_path(path: str) -> Tuple[str, Shape]:
-    """Split a path into the path of the dialect and the shape that stands before it."""
+    """Split a path into the path of the API, and the shape at the beginning."""
     parts = path.split("?")[0].split("/", 4)
     if len(parts) == 5 and parts[1] in (*wire.CUTS, wire.FLOATS):
         return "/" + parts[4], Shape(parts[1], int(parts[2]), int(parts[3]))

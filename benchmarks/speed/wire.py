@@ -1,8 +1,8 @@
 """The responses of the fixture server, built once for each path and cached.
 
-A path begins with the shape of the response, ``/CUT/NUMBER/SIZE``, before the path of the
-dialect. A chat has NUMBER events of SIZE characters, divided into chunks and writes as CUT says.
-Embeddings are NUMBER vectors of SIZE values.
+A path begins with the shape of the response, ``/CUT/NUMBER/SIZE``. The path of Ollama's or OpenAI's
+API follows. A chat has NUMBER events of SIZE characters. CUT says how the events are divided into
+chunks and writes. Embeddings are NUMBER vectors of SIZE values.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _BLOCK = 64 * 1024
 #: tokens: one record in each chunk, one chunk per write.
 #: paced: like tokens, but 1 ms apart, and the text of each record is the time of its writing.
 CUTS = ("coalesced", "chunks", "tokens", "paced")
-#: The CUT of a server that sends vectors as floats even if the request asks for base64.
+#: The CUT with which the server sends vectors as floats even if the request asks for base64.
 FLOATS = "floats"
 
 
 class Shape(NamedTuple):
-    """The shape of a response, as the beginning of a path says it."""
+    """The shape of a response, from the beginning of a path."""
 
     cut: str
     number: int
@@ -213,7 +213,7 @@ def numbers(size: int) -> Tuple[str, ...]:
 
 
 def _row(index: int, size: int) -> Tuple[str, ...]:
-    """Return one vector: the same numbers in each, rotated by its index."""
+    """Return one vector. All vectors have the same numbers, rotated by the index of the vector."""
     shift = index % size
     return numbers(size)[shift:] + numbers(size)[:shift]
 
@@ -285,7 +285,7 @@ _DECIDED = {
 }
 _CARD = {"id": MODEL, "object": "model", "created": 1_760_000_000, "owned_by": "bench"}
 
-#: Responses that never change, by the path of the dialect.
+#: Responses that never change, by the path of the API.
 FIXED: Dict[str, bytes] = {
     path: dumps(value)
     for path, value in {

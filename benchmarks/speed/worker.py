@@ -1,8 +1,8 @@
-"""Measure a client, in a process of the client's environment.
+"""Measure a client, in a process that runs in the client's virtual environment.
 
-The process reads an order from each line of its input, and writes a result to a line of its
-output, both as JSON. A result also describes the answer that the client received; the parent
-process checks it.
+The process reads orders from its standard input, and writes a result for each order to its standard
+output. Orders and results are lines of JSON. A result also describes the answer that the client
+received; the parent process checks whether the answer is complete.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Result = Dict[str, Any]
 
 
 def _fresh_peak() -> int:
-    """Reset the peak memory if the system allows it, and return it in KiB."""
+    """Reset the peak memory if the system allows it, and return the peak in KiB."""
     gc.collect()
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
         switch.write("5")
@@ -39,7 +39,7 @@ def _timed(work: Callable[[], Any]) -> Any:
 
 
 def calls(module: Any, client: Any, order: Order) -> Result:
-    """Measure chats one after the other, each collected: CPU seconds per chat."""
+    """Measure chats one after the other, each with its complete text: CPU seconds per chat."""
     letters, repeat = order.get("letters", "x"), order["repeat"]
     prompt = letters * max(1, order["prompt"] // len(letters))
 
@@ -73,7 +73,7 @@ def stream(module: Any, client: Any, order: Order) -> Result:
 
 
 def delays(module: Any, client: Any, order: Order) -> Result:
-    """Measure streams of time stamps: the delay from sending an event until the caller has it."""
+    """Measure streams of time stamps: the time from sending an event until the caller has it."""
     first: List[float] = []
     later: List[float] = []
 
@@ -96,7 +96,7 @@ def embed(module: Any, client: Any, order: Order) -> Result:
 
     def work() -> Any:
         for _ in range(order["repeat"]):
-            vectors: Any = None  # frees the vectors of the call before, as a caller would
+            vectors: Any = None  # frees the vectors of the previous call, as a caller would
             vectors = module.embed(client, texts, order["packed"])
         return len(vectors), len(vectors[-1]), float(vectors[-1][-1])
 
@@ -117,10 +117,10 @@ def decisions(module: Any, client: Any, order: Order) -> Result:
 
 
 def many_decisions(module: Any, client: Any, order: Order) -> Result:
-    """Measure decisions about many states, in single calls and in one call for several states.
+    """Measure decisions about many states, with `decide` for each and with `decide_many` for all.
 
-    Both take turns, so that other work on the machine slows both of them. The ratio is the median
-    of all turns.
+    The two ways take turns, so that other work on the machine slows both of them. The ratio is the
+    median of all turns.
     """
     method, repeat, turns = order["method"], order["repeat"], order["turns"]
     seconds: Dict[bool, List[float]] = {False: [], True: []}
@@ -140,7 +140,7 @@ def many_decisions(module: Any, client: Any, order: Order) -> Result:
 def _decide(
     decide: Any, client: Any, method: str, states: List[str], together: bool = False
 ) -> float:
-    """Decide about states, check the decisions, and return the CPU seconds."""
+    """Make decisions about states, check the decisions, and return the CPU seconds."""
 
     def work() -> Any:
         if together:
@@ -201,7 +201,7 @@ def versions(module: Any) -> Result:
 
 
 def run_order(module: Any, clients: Dict[str, Any], order: Order) -> Result:
-    """Measure the client object for the order's address, making it first if needed.
+    """Measure as an order says, with the client object for its address, which is made if needed.
 
     An exception becomes a result with the key `error`.
     """
@@ -217,7 +217,7 @@ def run_order(module: Any, clients: Dict[str, Any], order: Order) -> Result:
 def main() -> None:
     """Read and run orders until the input ends."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # keeps text that a client prints out of the results
+    os.dup2(2, 1)  # text that a client prints must not be mixed with the results
     module = importlib.import_module(f"benchmarks.speed.adapters.{sys.argv[1]}")
     clients: Dict[str, Any] = {}
     out.write(json.dumps(versions(module)) + "\n")

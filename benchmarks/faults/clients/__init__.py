@@ -1,5 +1,5 @@
-"""One module for each client, with the four calls as a careful user would write them.
+"""One module for each client, with the four forms of a call as a careful user would write them.
 
-Each module is imported in the virtual environment of its client, where only the client and its
-dependencies are installed.
+Each module is imported in the virtual environment of its client. Only the client and its
+dependencies are installed there.
 """

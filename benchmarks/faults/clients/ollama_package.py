@@ -10,7 +10,7 @@ import ollama
 
 VERSION = version("ollama")
 TRANSPORT = f"httpx {version('httpx')}"
-#: Exceptions that the package documents, and those that Python has for connections.
+#: Exceptions that the package documents, and Python's own exceptions for failed connections.
 TYPED = (ollama.RequestError, ollama.ResponseError, ConnectionError, TimeoutError)
 
 

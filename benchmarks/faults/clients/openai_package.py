@@ -1,4 +1,4 @@
-"""OpenAI's official package ``openai``, with a local server of its dialect."""
+"""OpenAI's official package ``openai``, with a local server that has OpenAI's API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _transport() -> str:
 
 VERSION = version("openai")
 TRANSPORT = _transport()
-#: Exceptions that the package documents, and those that Python has for connections.
+#: Exceptions that the package documents, and Python's own exceptions for failed connections.
 TYPED = (openai.OpenAIError, ConnectionError, TimeoutError)
 
 

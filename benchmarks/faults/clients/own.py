@@ -8,7 +8,7 @@ from localproviders import ProviderError, RetryPolicy, __version__
 
 VERSION = __version__
 TYPED = (ProviderError,)
-#: Turns retries off, as they are off for the other clients.
+#: A policy without retries, because in this comparison the other clients do not retry, either.
 NO_RETRIES = RetryPolicy(attempts=1)
 
 

@@ -1,6 +1,6 @@
-"""The requests for decisions that the bare clients send, and what they read in the responses.
+"""Requests for decisions, and the reading of their responses, for clients without `decide`.
 
-The requests are those of this package for the same question.
+The requests are the same as those that this package sends for the same question.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The package ``litellm``, with both dialects."""
+"""The package ``litellm``, with the APIs of Ollama and OpenAI."""
 
 from __future__ import annotations
 

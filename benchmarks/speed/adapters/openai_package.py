@@ -1,4 +1,4 @@
-"""OpenAI's official package ``openai``, with a local server of its dialect."""
+"""OpenAI's official package ``openai``, with a local server that has OpenAI's API."""
 
 from __future__ import annotations
 

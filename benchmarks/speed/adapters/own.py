@@ -15,7 +15,7 @@ _QUESTIONS: Dict[str, Any] = {}
 
 
 def connect(url: str, dialect: str) -> Any:
-    # A script imports only the provider that it uses.
+    # A script uses only one of the two providers, and the package imports only that one.
     if dialect == "ollama":
         return localproviders.OllamaProvider(url, model=MODEL)
     return localproviders.OpenAICompatibleProvider(url + "/v1", model=MODEL)
