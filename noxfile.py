@@ -133,7 +133,7 @@ def readme(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Run clients that other projects publish, tests of theirs, and dask, on the fake servers."""
+    """Test clients of other projects, and batches with dask, against the fake servers."""
     # All tests share one event loop, because the asynchronous clients keep the loop that they use
     # first. Warnings are ignored, because they come from packages of other projects.
     loop = ("asyncio_default_fixture_loop_scope=session", "asyncio_default_test_loop_scope=session")
