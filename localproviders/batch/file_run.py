@@ -32,7 +32,7 @@ from localproviders.batch.vectors import VectorLines, dimensions_in
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
-# Number of bytes that a row needs on the disk at least: a short line, and two journal records.
+# Smallest number of bytes that a row needs on the disk: a short line, and two journal records.
 _BYTES_OF_ROW = 200
 
 

@@ -165,7 +165,7 @@ def error_classes(
     """
     names = id_lines(paths.output) if isinstance(form, VectorLines) else iter(())
     for record in records_of(paths.journal, 0, ledger.records):
-        # In a matrix, the vector of a failed row is NaN. The error is in the file with the ids.
+        # In a matrix, a failed row has only NaN. The error is in the file with the ids.
         before = next(names, {}) if record.state in IN_OUTPUT else {}
         if record.state not in _STATES_OF_FAILURES:
             continue

@@ -37,7 +37,7 @@ CHANGED = 5
 MARK = 16
 #: A `MARK` at the end of a session. Its `reason` says why the session ended.
 END = 17
-#: The manifest was replaced. The digest in the record is that of the new manifest.
+#: From this record on, a new manifest is valid. The digest in the record is that of the manifest.
 MANIFEST = 18
 
 #: States whose records have a line in the output, and those with a line in the file of failures.

@@ -20,8 +20,8 @@ class BatchReport(Line):
         succeeded: Number of rows that have an answer now, including those of `skipped`.
         failed: Number of rows whose last result is an error.
         skipped: Number of rows that had an answer before this run.
-        asked_again: Number of requests for rows that had been sent before: an earlier run ended
-            before the row had a result, or an earlier request for the row failed.
+        asked_again: How often rows were sent again, because an earlier run ended before the row had
+            a result, or because an earlier request for the row failed.
         changed: Number of rows whose content has changed since their last result. They are sent
             again.
         elapsed_s: Seconds from the start of the run.
