@@ -275,6 +275,8 @@ def record(cls: Type[T]) -> Type[T]:
     """
     made: Any = frozen_dataclass(cls, _finish_record, **_KEYWORDS_ONLY)
     hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
+    if made._names_attributes:
+        made.__getattr__ = name_other_attribute
     if hides:
         made._hides = hides
         # The `__replace__` that `dataclass` makes would have the secrets in its frame.
@@ -333,8 +335,11 @@ class Record(Frozen):
 
     _hides: ClassVar[Mapping[str, Hide]] = {}
 
+    #: Whether an error for a missing attribute names the right one. With `__getattr__`, Python
+    #: reads each attribute more slowly, so the values that a call reads often have none.
+    _names_attributes: ClassVar[bool] = True
+
     if not TYPE_CHECKING:  # type checkers find wrong names themselves
-        __getattr__ = name_other_attribute
         __getitem__ = refuse_item
 
     def __eq__(self, other: object) -> bool:

@@ -160,6 +160,8 @@ class Settings(Record):
     headers: RequestHeadersLike = field(default=None, metadata=HEADERS_FIELD)
     auth: Auth = field(default=None, metadata=AUTH_FIELD)
 
+    _names_attributes = False
+
     def __post_init__(self) -> None:
         self._keep_as_tuples("client_cert", "listeners")
         object.__setattr__(self, "model", model_name(self.model))

@@ -12,7 +12,8 @@ from typing import Any, Callable, Iterable, List, Mapping, Optional, Protocol, T
 from localproviders._http.deadline import Call
 from localproviders._http.framing import Look
 from localproviders._http.service import USUAL, Service
-from localproviders._http.stream import Opened, Summary
+from localproviders._http.stream import Opened
+from localproviders._http.summary import Summary
 from localproviders._http.transport import Explain, Transport, encode
 from localproviders._http_provider.model_checks import cut_off_warning
 from localproviders.errors import ProviderError, WrongModelError

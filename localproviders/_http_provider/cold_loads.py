@@ -131,6 +131,8 @@ class ColdLoads:
             ProviderError: Asking the server failed with an error that the request itself would
                 raise, too.
         """
+        if not self._rule.is_listed:
+            return True
         options = self._rule.options_of(payload)
         if self._options.setdefault(model, options) != options:
             self._options[model], self._states[model] = options, _COLD
@@ -148,9 +150,9 @@ class ColdLoads:
             model: Name of the model.
             keep_alive_s: The keep-alive of the request in seconds; None if it had none.
         """
-        known = self._states.get(model, _UNKNOWN)
         if not self._rule.is_listed:
             return
+        known = self._states.get(model, _UNKNOWN)
         if not known.is_loaded:
             self._doubt_others(model)
         kept_s = known.keep_alive_s

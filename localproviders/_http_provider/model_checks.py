@@ -17,7 +17,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders._dialect.common import is_too_long
-from localproviders._http.stream import Summary
+from localproviders._http.summary import Summary
 from localproviders._lazy import LazyModule
 from localproviders._token_estimate import Calibration
 from localproviders.errors import (

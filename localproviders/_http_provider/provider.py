@@ -25,7 +25,8 @@ from localproviders._dialect.thinking import with_thinking_warning
 from localproviders._did_you_mean import most_similar
 from localproviders._http.deadline import Call
 from localproviders._http.service import USUAL, Service
-from localproviders._http.stream import ChunkParser, Stream, Summary
+from localproviders._http.stream import ChunkParser, Stream
+from localproviders._http.summary import Summary
 from localproviders._http_provider.call_runner import CallRunner, Completion, Raw
 from localproviders._http_provider.cold_loads import ColdLoads, KeepAlive, loaded_window
 from localproviders._http_provider.model_checks import (

@@ -219,9 +219,9 @@ def leave_out(
     Raises:
         UnsupportedError: The request has such a field, and its `strict` is True.
     """
-    warnings = []
+    warnings, found = [], vars(request)
     for name, instead in unsupported.items():
-        value = getattr(request, name)
+        value = found[name]
         if value is None or value == ():
             continue
         if value == usual.get(name):

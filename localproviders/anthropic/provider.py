@@ -10,7 +10,7 @@ from localproviders._address import Endpoint, parse_endpoint
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.service import Service
-from localproviders._http.stream import Summary
+from localproviders._http.summary import Summary
 from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.provider import EmbeddingExchange, WireRequest

@@ -10,7 +10,8 @@ from localproviders._address import Endpoint, parse_endpoint
 from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import TRANSFERRING, Call
-from localproviders._http.stream import ChunkParser, Summary
+from localproviders._http.stream import ChunkParser
+from localproviders._http.summary import Summary
 from localproviders._http.transport import Payload
 from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.cold_loads import USUAL_S, KeepAlive

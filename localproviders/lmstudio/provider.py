@@ -61,7 +61,7 @@ from localproviders.types.requests import (
 from localproviders.types.responses import CompletionChunk, CompletionResponse, Usage
 
 if TYPE_CHECKING:
-    from localproviders._http.stream import Summary
+    from localproviders._http.summary import Summary
     from localproviders._http_provider.aliases import Aliases
     from localproviders._http_provider.call_runner import Completion
     from localproviders._keep_loaded import Loader

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 from localproviders._http.deadline import Call, total_ended
-from localproviders._http.stream import Stream, StreamOwner, Summary
+from localproviders._http.stream import Stream, StreamOwner
+from localproviders._http.summary import Summary
 from localproviders.errors import (
     CancelledError,
     CapabilityError,

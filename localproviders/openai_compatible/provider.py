@@ -22,7 +22,8 @@ from localproviders._dialect.error_rules import Rule
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.service import Service
-from localproviders._http.stream import ChunkParser, Summary
+from localproviders._http.stream import ChunkParser
+from localproviders._http.summary import Summary
 from localproviders._http.transport import Payload
 from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.call_runner import Completion, Raw
@@ -529,7 +530,9 @@ class OpenAICompatibleProvider(HTTPProvider):
 
         This is not an error, because a server with a single model may report any name for it.
         """
-        if not served or self._is_same(served, model) or self._is_same(model, served):
+        if not served or served == model:
+            return None
+        if self._is_same(served, model) or self._is_same(model, served):
             return None
         warning = f"requested model {model!r}, but the server answered with {served!r}"
         key = self.settings.api_key  # the name that the server reports may contain the key

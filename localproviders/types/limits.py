@@ -43,6 +43,8 @@ class Limits(Record):
     idle_s: float = 120.0
     total_s: float = 1800.0
 
+    _names_attributes = False
+
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = plain_number(getattr(self, limit.name))

@@ -438,27 +438,25 @@ class Message(Record):
                 repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
             )
             raise ValueError(f"role is {role}; the roles are {', '.join(_ROLES)}")
+        found = vars(self)  # a dictionary is faster than attributes
         for name in ("content", "thinking"):
-            if getattr(self, name) is None:
+            if found[name] is None:
                 object.__setattr__(self, name, "")
-            value = getattr(self, name)
+            value = found[name]
             if not isinstance(value, str):
                 is_answer = hasattr(value, "message")
                 more = ": write answer.message instead of this message" if is_answer else ""
                 raise ValueError(f"{name} is {kind_of(value)}, and must be text{more}")
-        classes: Tuple[Tuple[str, Any], ...] = (
-            ("images", Image),
-            ("audio", Audio),
-            ("tool_calls", ToolCall),
-            ("documents", Document),
-        )
-        for name, cls in classes:
-            object.__setattr__(self, name, _as_parts(cls, name, getattr(self, name)))
+        for name, cls in _CLASSES_OF_PARTS:
+            if type(found[name]) is not tuple or found[name]:
+                object.__setattr__(self, name, _as_parts(cls, name, found[name]))
         self._check_other_fields()
 
     def _check_other_fields(self) -> None:
         if type(self.is_error) is not bool:
             raise ValueError(f"is_error is {kind_of(self.is_error)}, and must be True or False")
+        if type(self.provider_data) is FrozenDict:
+            return  # most messages have the default
         if not isinstance(self.provider_data, Mapping):
             kind = kind_of(self.provider_data)
             raise ValueError(
@@ -529,6 +527,14 @@ class Message(Record):
             tool_name=call.name,
             is_error=is_error,
         )
+
+
+_CLASSES_OF_PARTS: Tuple[Tuple[str, Any], ...] = (
+    ("images", Image),
+    ("audio", Audio),
+    ("tool_calls", ToolCall),
+    ("documents", Document),
+)
 
 
 #: The messages that `chat` and `stream` accept: a string (one user message), a message, or a list

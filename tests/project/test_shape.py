@@ -110,7 +110,8 @@ _TESTING = _ROOT / "testing"
 #: service, and the JSON of its rules, errors and limits. `_dialect/retry_headers.py` reads the waits,
 #: and `_dialect/error_rules.py` has the rules, for which `error_answers.py` was too long.
 #: `local/substitutes.py` has the servers that an alias may use beyond the locality.
-MOST_MODULES = 308
+#: `_http/summary.py` collects the chunks of a stream, for which `stream.py` was too long.
+MOST_MODULES = 309
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

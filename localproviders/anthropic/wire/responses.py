@@ -16,7 +16,7 @@ from localproviders._dialect.values import (
     text,
 )
 from localproviders._http.framing import MOST_PIECES, Look, Tally, no_look
-from localproviders._http.stream import GrowingText
+from localproviders._http.summary import GrowingText
 from localproviders.anthropic.wire import kept_blocks
 from localproviders.anthropic.wire.errors import RULES, request_id_in
 from localproviders.errors import ProtocolError, StreamInterruptedError

@@ -86,8 +86,9 @@ def render_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[st
 
 
 def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
-    top = {wire: getattr(request, ours) for ours, wire in _TOP_LEVEL_FIELDS.items()}
-    options = {wire: getattr(request, ours) for ours, wire in _OPTION_NAMES.items()}
+    found = vars(request)  # a dictionary is faster than attributes
+    top = {wire: found[ours] for ours, wire in _TOP_LEVEL_FIELDS.items()}
+    options = {wire: found[ours] for ours, wire in _OPTION_NAMES.items()}
     if request.top_logprobs and request.logprobs is None:
         # Without `logprobs`, the server returns no alternatives
         # (docs/reference/ollama.md, "Log probabilities").
@@ -117,6 +118,8 @@ def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
 def load_options(payload: Mapping[str, Any]) -> Hashable:
     """Return those fields of a request whose change makes the server load the model again."""
     # Described in docs/reference/ollama.md, "Options".
+    if "options" not in payload and "shift" not in payload:
+        return None  # most requests
     options = payload.get("options")
     fields = options if isinstance(options, dict) else {}
     return repr([payload.get("shift"), *map(fields.get, _LOAD_OPTIONS)])

@@ -41,6 +41,8 @@ class KeptParts:
 
     def add(self, source: Mapping[str, Any]) -> bool:
         """Add the parts of a message or a delta; return whether it has any."""
+        if DETAILS not in source and _CALLS not in source:
+            return False
         details = mappings(source.get(DETAILS)) if DETAILS in source else []
         for place, part in enumerate(details):
             self._add_detail(part, place)

@@ -554,8 +554,11 @@ def _price(usage: Mapping[str, Any]) -> Optional[float]:
 
 
 def _first_count(data: Mapping[str, Any], *names: str) -> Optional[int]:
-    counts = (count(data.get(name)) for name in names)
-    return next((found for found in counts if found is not None), None)
+    for name in names:
+        found = count(data[name]) if name in data else None
+        if found is not None:
+            return found
+    return None
 
 
 def _timings(data: Mapping[str, Any], usage: Mapping[str, Any]) -> Optional[ServerTimings]:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from localproviders._http.deadline import Call
 from localproviders._http.framing import NDJSONDecoder, SSEDecoder
-from localproviders._http.stream import GrowingText, Stream, Summary
+from localproviders._http.stream import Stream
+from localproviders._http.summary import GrowingText, Summary
 from localproviders.errors import ProviderError
 from localproviders.lmstudio.wire import errors as studio_errors
 from localproviders.lmstudio.wire import stateful as studio_stateful
