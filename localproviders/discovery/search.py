@@ -425,12 +425,19 @@ class _Search:
 
     def _late_result(self, number: int) -> ProbeResult:
         kind = self._running_kinds.get(number)
-        reason = f"the fingerprint function of the provider kind {kind!r} did not return in time"
+        reason = "the probe of this address did not end in time"
+        if kind is not None:
+            reason = (
+                f"the fingerprint function of the provider kind {kind!r} did not return in time"
+            )
         return result_without_server(self._places[number], "unavailable", reason)
 
     def _recognise(self, number: int, kind: ProviderKind, recognise: Any, at: Any) -> Any:
         self._running_kinds[number] = kind.name
-        return recognise(at)
+        try:
+            return recognise(at)
+        finally:
+            del self._running_kinds[number]
 
     def _work(self, number: int) -> None:
         left_s = max(self._ends_at - time.monotonic(), _NO_TIME_S)
