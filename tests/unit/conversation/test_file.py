@@ -136,9 +136,9 @@ def test_a_line_that_was_cut_off_anywhere_is_replaced_by_the_next_turn(path: Pat
         path.write_bytes(first + last[:length])
         with Conversation(path) as conversation:
             (warning,) = conversation.warnings
+            cut = "1 byte" if length == 1 else f"{length} bytes"
             assert warning == (
-                f"line 2 of '{path}' is incomplete ({length} bytes), and is not part of the "
-                "conversation"
+                f"line 2 of '{path}' is incomplete ({cut}), and is not part of the conversation"
             )
             assert path.read_bytes() == first + last[:length]
             conversation.add(_turn(7))
