@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from localproviders import kinds
-from localproviders._address import literal, origin_of, parse_endpoint, place_of
+from localproviders._address import is_host_of, literal, origin_of, parse_endpoint, place_of
 from localproviders.config.keys import variable
 from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
@@ -151,7 +151,7 @@ def _widen(asked: AskedServer, _: Facts) -> str:
     host = parse_endpoint(asked.endpoint, default_port=80).host
     address = literal(host)
     place = "private" if address is None else place_of(address)
-    if host.lower() in kinds.public_hosts():
+    if is_host_of(host, kinds.public_hosts()):
         place = "any"
     return f"export {variable(('locality',))}={place}"
 

@@ -60,7 +60,7 @@ def _finding(asked: AskedServer, error: ProviderError, **facts: Any) -> Finding:
                 LocalityError("no"),
                 "export LOCALPROVIDERS_LOCALITY=any",
             )
-            for host in ("api.openai.com", "api.anthropic.com", "api.groq.com")
+            for host in ("api.openai.com", "eu.api.openai.com", "api.anthropic.com", "api.groq.com")
         ),
         (BOX, AuthenticationError("key"), "export LM_API_TOKEN=..."),
         (
