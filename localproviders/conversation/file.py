@@ -11,6 +11,7 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 from localproviders._file_owner import opened
 from localproviders._interrupts import is_callers
 from localproviders._lock import Lock, path_text
+from localproviders._new_file import rename_to_unused
 from localproviders._redact import one_line
 from localproviders.conversation.turns import LINE_START, Turn, line_of, read_line
 from localproviders.errors import ConfigurationError, IntegrityError, LockHeldError
@@ -294,27 +295,15 @@ def save(path: _PathLike, turns: Sequence[Turn], *, replace: bool) -> None:
 
 
 def _publish(temporary: Lock, name: str, *, replace: bool) -> None:
-    if os.name == "nt":  # Windows cannot rename an open file, and refuses to replace a file
+    if os.name == "nt":  # Windows cannot rename an open file
         temporary.release()
-        (os.replace if replace else os.rename)(temporary.path, name)
-    elif replace:
+    if replace:
         os.replace(temporary.path, name)
-    else:
-        _link(temporary.path, name)
-
-
-def _link(temporary: str, name: str) -> None:
-    """Rename a file without replacing another one, if the file system has hard links."""
+        return
     try:
-        os.link(temporary, name)
+        rename_to_unused(temporary.path, name)
     except FileExistsError:
         raise _exists(name) from None
-    except OSError as error:
-        if is_callers(error):
-            raise
-        os.replace(temporary, name)  # the file system has no hard links
-    else:
-        os.remove(temporary)
 
 
 def _exists(name: str) -> ConfigurationError:
