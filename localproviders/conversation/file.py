@@ -151,6 +151,7 @@ class ConversationFile:
 
     def __init__(self, path: _PathLike, wait_s: float) -> None:
         self._lock = Lock(path, wait_s, is_data=True)
+        self._is_closed = False
         self.path: str = self._lock.path
         self._lock.acquire()
         try:
@@ -174,10 +175,16 @@ class ConversationFile:
         """Check that the file has not changed since the last line was written.
 
         Raises:
+            ConfigurationError: The file was closed.
             LockHeldError: This process does not have the file open, because it was forked from the
-                process that does, or because the file was closed.
+                process that does.
             IntegrityError: Another program changed, removed or replaced the file.
         """
+        if self._is_closed:
+            raise ConfigurationError(
+                f"{self.path!r} was closed before this turn was written",
+                hint="read a streamed answer to its end before the conversation is closed",
+            )
         with self._named_errors():
             if not self._lock.is_held:
                 raise LockHeldError(
@@ -224,6 +231,8 @@ class ConversationFile:
 
         Raises:
             OSError: The disk is full, or the file cannot be written.
+            ConfigurationError: The file was closed.
+            LockHeldError: This process was forked from the process that has the file open.
             IntegrityError: Another program changed, removed or replaced the file.
         """
         self.check()
@@ -257,6 +266,7 @@ class ConversationFile:
 
     def close(self) -> None:
         """Close the file, which releases its lock. This method may be called again."""
+        self._is_closed = True
         self._lock.release()
 
 
