@@ -440,7 +440,7 @@ KEYS: Tuple[Key, ...] = (
         'fast = ["ollama/llama3.2:3b"]', "add", None),
     Key(("fallback_locality", ANY), one_of(*LOCALITIES), "none",
         "The locality that this alias may use from its second model on, if its first model fails."
-        " A `locality` in a later layer cancels this",
+        " A `locality` in a later layer makes this key have no effect",
         'careful = "any"', "no", None),
     Key(("trusted_folders",), folders, "none",
         "Absolute folders. A project's file in them is read even if another user owns it, and"
