@@ -308,7 +308,7 @@ def _limits(timeout_s: float) -> Limits:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
         raise ConfigurationError(
             f"timeout_s must be a number of seconds, but is {timeout_s!r}"
-            f"{suggest_number('timeout_s', timeout_s)}",
+            f"{suggest_number('timeout_s', timeout_s, is_positive=True)}",
             hint="pass a number such as timeout_s=1.0",
         )
     if not 0 < timeout_s < math.inf:
