@@ -10,7 +10,7 @@ import ipaddress
 import re
 import socket
 from types import CellType
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Type, Union
 from urllib.parse import quote, unquote
 
 from localproviders._interrupts import is_callers
@@ -364,6 +364,17 @@ def is_localhost(host: str) -> bool:
     """Return whether RFC 6761 reserves a name for this machine."""
     name = host.rstrip(".").lower()
     return name == "localhost" or name.endswith(".localhost")
+
+
+def is_host_of(host: str, hosts: Iterable[str]) -> bool:
+    """Return whether a host is one of the hosts or a subdomain of one, such as that of a region.
+
+    Args:
+        host: The host of an address.
+        hosts: Hosts in lower case.
+    """
+    name = host.lower().rstrip(".")
+    return any(name == each or name.endswith(f".{each}") for each in hosts)
 
 
 def place_of(address: Address) -> str:

@@ -35,6 +35,7 @@ def suggest_number(
     least: float = 0,
     most: float = float("inf"),
     is_whole: bool = False,
+    is_positive: bool = False,
 ) -> str:
     """Return the end of the error text for a number that was given as text, as in ``seed="1"``.
 
@@ -47,10 +48,13 @@ def suggest_number(
         least: The lowest valid number.
         most: The highest valid number.
         is_whole: Whether only whole numbers are valid.
+        is_positive: Whether zero is not valid.
     """
     text = value.strip() if isinstance(value, str) else ""
     found = _NUMBER.fullmatch(text)
     if found is None or (is_whole and found.group(1)) or not least <= float(text) <= most:
+        return ""
+    if is_positive and not float(text):
         return ""
     return f": write {name}={text}"
 

@@ -15,6 +15,8 @@ import secrets
 import stat
 from typing import Any, BinaryIO, Optional, Union
 
+from localproviders._interrupts import is_callers
+
 _NAME = re.compile(r"\.localproviders-new-[0-9a-f]{16}\.tmp")
 
 _Path = Union[str, "os.PathLike[str]"]
@@ -79,7 +81,7 @@ class NewFile:
         if self._replaces:
             os.replace(self.file.name, self.path)
         else:
-            _rename_to_unused(self.file.name, self.path)
+            rename_to_unused(self.file.name, self.path)
         self.file.close()
         _write_folder(os.path.dirname(self.path))
 
@@ -159,18 +161,40 @@ def _remove_leftover(path: str) -> None:
         os.close(descriptor)
 
 
-def _rename_to_unused(temporary: str, path: str) -> None:
-    """Rename a file, unless the name is in use."""
+def rename_to_unused(temporary: str, path: str) -> None:
+    """Rename a file, unless the name is in use.
+
+    Raises:
+        FileExistsError: The name is in use. The file keeps its temporary name.
+        OSError: The file cannot be renamed.
+    """
     try:
         os.link(temporary, path)
     except FileExistsError:
         raise FileExistsError(17, "it was created in the meantime", path) from None
-    except OSError:  # the file system has no hard links
-        if os.path.lexists(path):
-            raise FileExistsError(17, "it was created in the meantime", path) from None
-        os.replace(temporary, path)
+    except OSError as error:
+        if is_callers(error):
+            raise
+        _rename_without_links(temporary, path)  # the file system has no hard links
     else:
         os.remove(temporary)
+
+
+def _rename_without_links(temporary: str, path: str) -> None:
+    # `os.replace` also replaces a file that another process has just created. So an empty file
+    # takes the name first: then no other process can create a file of this name.
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise FileExistsError(17, "it was created in the meantime", path) from None
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        # An exception of a signal handler may come after the rename, when the file is complete.
+        if os.path.lexists(temporary):
+            with contextlib.suppress(OSError):
+                os.remove(path)
+        raise
 
 
 def _write_folder(folder: str) -> None:

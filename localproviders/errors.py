@@ -252,8 +252,8 @@ class LimitError(TransportError, TimeoutError):
     """A time limit expired and ended the call.
 
     `partial` has the text that arrived before that. The error is a `TimeoutError`, too. Not
-    retryable, except for an Ollama transfer that made no progress for ``idle_s``: a repeated
-    transfer continues where it stopped. The exit code is 6.
+    retryable, except for an Ollama transfer that made no progress for ``idle_s``. A pull or push
+    that is run again continues where it stopped. The exit code is 6.
 
     Attributes:
         limit: Name of the limit that expired: ``connect_s``, ``first_token_s``, ``idle_s``,

@@ -71,7 +71,7 @@ def table(found: Dict[str, Any]) -> List[str]:
             for number, value in cpu["ratios"].items()
         ),
         *((f"peak memory, {int(n):,} rows", "64 MB", f"{v:.1f} MB") for n, v in memory.items()),
-        ("peak memory, most less least", "2 MB", f"{max(peaks) - min(peaks):.1f} MB"),
+        ("peak memory, largest minus smallest", "2 MB", f"{max(peaks) - min(peaks):.1f} MB"),
         ("journal and output, a row", "60 µs", f"{files['us']:.0f} µs"),
         (f"later run of {most:,} rows that are done", "3 s", f"{found['resume']:.2f} s"),
     ]

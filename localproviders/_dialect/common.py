@@ -176,7 +176,8 @@ def check_vectors(found: int, texts: int) -> None:
     """
     if found != texts:
         raise EmbeddingError(
-            f"the server returned {found} vectors for {texts} text{'s' * (texts > 1)}"
+            f"the server returned {found} vector{'s' * (found != 1)} "
+            f"for {texts} text{'s' * (texts != 1)}"
         )
 
 

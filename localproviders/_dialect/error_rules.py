@@ -42,6 +42,10 @@ def certain(pattern: str, error: Type[ProviderError], hint: Optional[str] = None
     return Rule(pattern=pattern, error=error, hint=hint, is_certain=True)
 
 
+#: The end of the hint for a model that cannot chat. The server does not say what the model can do
+#: instead, so the hint names both possible uses.
+OTHER_USES = "call decide() with a decision model, or embed() with an embedding model"
+
 #: The hint of an error about the account of a service.
 NO_CREDIT = (
     "the account has no credit left, or its limit on spending is reached: add credit, raise the "

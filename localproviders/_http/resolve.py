@@ -7,9 +7,16 @@ import os
 import selectors
 import socket
 import threading
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
-from localproviders._address import allowing_hint, allows, is_localhost, literal, place_of
+from localproviders._address import (
+    allowing_hint,
+    allows,
+    is_host_of,
+    is_localhost,
+    literal,
+    place_of,
+)
 from localproviders._http.deadline import CONNECTING, Call
 from localproviders._http.socket import wait_ready
 from localproviders._interrupts import is_callers
@@ -67,7 +74,7 @@ def connect(host: str, port: int, call: Call, policy: LocalityPolicy) -> socket.
         Stop: A limit expired, or the call was cancelled.
     """
     call.enter(CONNECTING)
-    if _is_public(host, policy.public_hosts):
+    if is_host_of(host, policy.public_hosts):
         check_public(host, policy.locality)
     targets = resolve(host, port, call)
     # All addresses are checked, because any of them may connect first. One address outside the
@@ -149,12 +156,6 @@ def _start(thread: threading.Thread) -> bool:
             raise
         return False  # too many threads, or the program is ending (Python 3.12 and newer)
     return True
-
-
-def _is_public(host: str, known: Sequence[str]) -> bool:
-    """Return whether a host is a known host or a subdomain of one, such as the host of a region."""
-    name = host.lower().rstrip(".")
-    return any(name == each or name.endswith(f".{each}") for each in known)
 
 
 def check_public(host: str, locality: str) -> None:

@@ -257,14 +257,16 @@ class Deciding:
         Raises:
             _OtherRouteError: On this server, the path belongs to a different route.
         """
-        limits = route.limits
+        limits, products = route.limits, self._dialect.products.values()
         # Servers of different products can use the same path for different routes. Only the name of
         # the product shows which route has the path.
         may_matter = any(
             route.method in each.lacks or _excess(request, each.limits) is not None
-            for each in self._dialect.products.values()
+            for each in products
         )
-        if may_matter or len(request.questions) > (limits.questions or 0):
+        counts = (limits.questions, *(each.limits.questions for each in products))
+        may_split = any(len(request.questions) > most for most in counts if most is not None)
+        if may_matter or may_split:
             product = self._ask_product(provider, call)
             if product is not None and route.method in product.lacks:
                 raise _OtherRouteError("the path has a different route", hint=product.instead)

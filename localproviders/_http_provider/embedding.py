@@ -115,7 +115,8 @@ def pack(row: Row, length: Optional[int]) -> array[float]:
         raise EmbeddingError("the vector is not a list of numbers") from None
     if not vector or (length is not None and len(vector) != length):
         raise EmbeddingError(
-            f"the vector has {len(vector)} values instead of {length or 'at least one'}"
+            f"the vector has {len(vector)} value{'s' * (len(vector) != 1)} "
+            f"instead of {length or 'at least one'}"
         )
     if not _is_finite(vector):
         raise EmbeddingError("a value of the vector is not finite")

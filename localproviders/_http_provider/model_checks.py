@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from localproviders._dialect.common import is_too_long
+from localproviders._dialect.error_rules import OTHER_USES
 from localproviders._http.summary import Summary
 from localproviders._lazy import LazyModule
 from localproviders._token_estimate import Calibration
@@ -236,14 +237,11 @@ def suggest_after(
             hint = _suggest_models(ability, listed)
             if hint is None or hint == _NONE_CAN:
                 return None
-            return f"{hint}; {_OTHER_USES}" if ability == "chat" else hint
+            return f"{hint}; {OTHER_USES}" if ability == "chat" else hint
     return None
 
 
 _NONE_CAN = "the server lists no model that can"
-# End of the hint for a model that cannot chat. The server does not say what the model can do
-# instead, so the hint names both possible uses.
-_OTHER_USES = "a decision model answers decide(), and an embedding model embed()"
 
 
 def _suggest_models(ability: str, listed: Callable[[], Sequence[ModelInfo]]) -> Optional[str]:

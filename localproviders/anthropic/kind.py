@@ -19,7 +19,7 @@ KIND = ProviderKind(
         KindKey(
             name="max_tokens",
             type="number",
-            meaning="Longest answer, in tokens, for calls without max_tokens",
+            meaning="Longest answer, in tokens, for calls that set no `max_tokens`",
             example="max_tokens = 8192",
             default="4096, and a warning",
             in_project="yes",

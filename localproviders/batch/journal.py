@@ -65,7 +65,7 @@ STATE_AT = 48
 _PROMPT_AT, _COMPLETION_AT = 10, 11
 _WORDS_LONG, _WORDS_SHORT = RECORD_SIZE // 8, RECORD_SIZE // 4
 
-_MOST_LONG, _MOST_SHORT = 2**64 - 1, 2**32 - 1
+_MOST_SHORT = 2**32 - 1
 
 
 class JournalRecord(NamedTuple):

@@ -191,7 +191,8 @@ class RowFile:
             return _value_of_line(raw)
         columns = self.columns or []
         if len(raw) != len(columns):
-            raise RowError(f"it has {len(raw)} fields instead of {len(columns)}")
+            fields = "1 field" if len(raw) == 1 else f"{len(raw)} fields"
+            raise RowError(f"it has {fields} instead of {len(columns)}")
         return dict(zip(columns, raw))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence
 
 from localproviders.bench.comparison import Comparison, title_of
 from localproviders.bench.results import Cell, Figure, Results
@@ -22,7 +22,6 @@ _WIDTH = 80
 
 # For each table: the heading of the first column, and then the name of a figure and a heading for
 # each further column.
-_Columns = Sequence[Tuple[str, str]]
 _COLUMNS = {
     "prompt": (
         "prompt tokens",

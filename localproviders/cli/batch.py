@@ -323,8 +323,8 @@ def _check(arguments: Namespace, run: Run) -> int:
     if not wrong:
         return SUCCESS
     print_error(
-        f"localproviders {run.verb}: {len(wrong)} rows cannot be sent"
-        " (hint: correct them; otherwise, batch run writes an error as the result of each)"
+        f"localproviders {run.verb}: {len(wrong)} row{'s' * (len(wrong) != 1)} cannot be sent"
+        " (hint: correct each; otherwise, batch run writes an error as its result)"
     )
     return SOME_FAILED
 

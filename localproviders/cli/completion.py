@@ -56,6 +56,10 @@ compdef _localproviders localproviders
 """
 
 _FISH = """# completion of localproviders for fish: save it in ~/.config/fish/completions
+function __localproviders_after
+  set -l words (commandline -opc)
+  string match -q -- $argv "$words[2..-1] "
+end
 complete -c localproviders -n __fish_use_subcommand -f -a '@VERBS@'
 @OPTIONS@
 """
@@ -159,7 +163,7 @@ def _script(template: str, form: str) -> str:
 def _fish() -> str:
     lines = []
     for name, actions in _actions().items():
-        seen = " and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
+        seen = f'__localproviders_after "{name} *"'
         for action in actions:
             words = [
                 f"-l {word[2:]}" if word.startswith("--") else f"-s {word[1:]}"
@@ -168,7 +172,7 @@ def _fish() -> str:
             value = _fish_value(action)
             lines.append(f"complete -c localproviders -n '{seen}' {' '.join(words)}{value}")
     for first, seconds in _seconds().items():
-        seen = f"__fish_seen_subcommand_from {first}"
+        seen = f'__localproviders_after "{first} "'
         lines.append(f"complete -c localproviders -n '{seen}' -f -a '{' '.join(seconds)}'")
     return _FISH.replace("@VERBS@", _first_words()).replace("@OPTIONS@", "\n".join(lines))
 

@@ -18,8 +18,8 @@ from localproviders.cli.table import Column, write_table
 from localproviders.cli.usage import SUCCESS, USAGE, UsageError
 from localproviders.cli.verbs import Verb
 from localproviders.config import Config, Origin, ServerConfig
-from localproviders.config.check import find_problems
-from localproviders.config.files import Surroundings, find_project_file
+from localproviders.config.check import find_problems, find_project
+from localproviders.config.files import Surroundings
 from localproviders.config.keys import ANY, KEYS
 from localproviders.config.values import DEFAULT
 
@@ -144,7 +144,7 @@ def config_files() -> List[ConfigFile]:
     If there is no project file, its path is ``localproviders.toml`` in the current directory.
     """
     around = Surroundings(None, None)
-    project = find_project_file(around) or (
+    project = find_project(around) or (
         around.directory and around.directory / "localproviders.toml"
     )
     named = (("system", around.system_file()), ("user", around.user_file()), ("project", project))

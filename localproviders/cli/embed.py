@@ -137,7 +137,8 @@ def _same_length(vector: Vector, expected: Optional[int], found: Input) -> int:
     """
     if expected is not None and len(vector) != expected:
         raise ProtocolError(
-            f"the vector of {found.name} has {len(vector)} numbers instead of {expected}",
+            f"the vector of {found.name} has {len(vector)} number{'s' * (len(vector) != 1)} "
+            f"instead of {expected}",
             hint="use one server and one model: localproviders models",
         )
     return len(vector)

@@ -312,7 +312,8 @@ def _checked_header(cells: List[str], name: str) -> List[str]:
 def _row(header: List[str], cells: List[str], number: int, name: str) -> Dict[str, str]:
     if len(cells) != len(header):
         raise UsageError(
-            f"row {number} of {name} has {len(cells)} cells, and the header has {len(header)}"
+            f"row {number} of {name} has {len(cells)} cell{'s' * (len(cells) != 1)}, "
+            f"and the header has {len(header)}"
         )
     return dict(zip(header, cells))
 

@@ -53,8 +53,14 @@ _LIMITS: Mapping[str, str] = {
 _OWN_HINTS = (errors.DependencyError, errors.LockHeldError, errors.IntegrityError)
 
 
-#: Pieces of hints that name an argument of Python, and the same advice with an option.
+#: Pieces of hints and warnings that name an argument of Python, and the same advice with an option.
+#: A piece that contains another one comes first.
 _OPTIONS: Mapping[str, str] = {
+    "pass max_tokens to the call or to the constructor": "add --max-tokens",
+    "raise max_tokens or context_length": "raise --max-tokens, or load the model with a larger "
+    "--context-length",
+    "raise max_tokens": "raise --max-tokens",
+    "pass thinking=False": "add --thinking off",
     'pass method="logprobs"': "add --method logprobs",
     "pass a smaller min_mass": "a smaller --min-mass",
     "pass force=True": "add --force",
@@ -93,6 +99,13 @@ def line_of(error: ProviderError, command: str, model: Optional[str]) -> str:
     return f"{command}: {kind}{error}"
 
 
+def with_options(text: str) -> str:
+    """Return a hint or a warning that names options of the command instead of arguments."""
+    for code, option in _OPTIONS.items():
+        text = text.replace(code, option)
+    return text
+
+
 def _helps(step: str, verb: str, error: ProviderError, model: Optional[str]) -> bool:
     """Return False if a step repeats the failed command, or needs a model that is not known."""
     is_same = step.split(" {")[0] == f"localproviders {verb}"
@@ -113,9 +126,8 @@ def _name_of(known: Optional[str], given: Optional[str]) -> str:
 
 def _for_a_shell(hint: str) -> str:
     """Return a hint without the pieces that only help in Python; some code becomes an option."""
-    for code, option in _OPTIONS.items():
-        hint = hint.replace(code, option)
-    parts = (part for part in hint.split("; ") if part and not _PYTHON.search(part))
+    parts = with_options(hint).split("; ")
+    parts = [part for part in parts if part and not _PYTHON.search(part)]
     return "; ".join(shortened(part, _LONGEST_PART) for part in parts)
 
 

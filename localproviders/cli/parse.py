@@ -17,7 +17,7 @@ from localproviders.cli.values import whole
 from localproviders.cli.verbs import Verb
 from localproviders.errors import ConfigurationError, SchemaError
 from localproviders.schema import check, schema_of
-from localproviders.schema.keywords import KEYWORDS
+from localproviders.schema.keywords import KEYWORDS, count_with_noun
 from localproviders.types.responses import Parsed
 
 # The line of an error names at most this many reasons.
@@ -88,8 +88,9 @@ def _read_schema(path: str) -> Dict[str, Any]:
 
 def _explain(error: SchemaError) -> None:
     """Replace the hint, which is for Python code, with the reasons."""
-    more = len(error.reasons) - _MOST_REASONS
-    words = [*error.reasons[:_MOST_REASONS], *([f"{more} more reasons"] if more > 0 else [])]
+    rest = len(error.reasons) - _MOST_REASONS
+    more = [count_with_noun(rest, "more reason", "more reasons")] if rest > 0 else []
+    words = [*error.reasons[:_MOST_REASONS], *more]
     if error.reasons and not error.message.endswith(words[0]):
         error.message = f"{error.message}: {'; '.join(words)}"
     error.hint = None

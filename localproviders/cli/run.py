@@ -213,10 +213,14 @@ class Run:
 
     def warn_all(self, texts: Any) -> None:
         """Write the warnings of an answer to standard error, one per line, each only once."""
-        for text in texts:
-            if text not in self._warned:
-                self._warned.add(text)
-                self.warn(f"warning: {text}")
+        new = [text for text in dict.fromkeys(texts) if text not in self._warned]
+        if not new:
+            return
+        from localproviders.cli.next_steps import with_options  # only a warning needs it
+
+        self._warned.update(new)
+        for text in new:
+            self.warn(f"warning: {with_options(text)}")
 
     def _show_warnings_of_log(self) -> None:
         """Write logged warnings to standard error, such as that of an unwritable metrics file."""

@@ -11,7 +11,6 @@ from typing import (
     Any,
     Container,
     Dict,
-    Iterable,
     List,
     Mapping,
     Optional,
@@ -24,7 +23,6 @@ from typing import (
 from localproviders import kinds
 from localproviders._credentials import check_header_names
 from localproviders._did_you_mean import did_you_mean
-from localproviders._file_owner import TRUSTED_FOLDERS
 from localproviders._record import (
     CONTENT,
     FrozenDict,
@@ -55,6 +53,7 @@ from localproviders.config.layers import (
     from_arguments,
     from_variables,
     key_error,
+    project_folders,
     servers_in,
 )
 from localproviders.config.project_file import (
@@ -141,12 +140,11 @@ def _read_project(
     trusted: List[Layers], arguments: Layer, surroundings: Surroundings
 ) -> Optional[Source]:
     """Read the project's file. The trusted folders come from the other layers."""
-    folders: Iterable[Path] = surroundings.trusted_folders
-    if not surroundings.environ.get(TRUSTED_FOLDERS):
-        entry = _merge(trusted, {}, None, {}).get(_FOLDERS)
-        folders = entry.value if entry else ()
     argument = arguments.get(_FOLDERS)
-    return read_project(surroundings, argument.value if argument else folders)
+    if argument is not None:
+        return read_project(surroundings, argument.value)
+    folders = project_folders((layers.source for layers in trusted), surroundings)
+    return read_project(surroundings, folders)
 
 
 def find_exposed_files(trusted: List[Layers], surroundings: Surroundings) -> Container[Path]:

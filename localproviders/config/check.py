@@ -15,12 +15,19 @@ from localproviders.config.cascade import Config, find_exposed_files
 from localproviders.config.files import (
     Source,
     Surroundings,
+    find_project_file,
     read_project,
     read_system,
     read_user,
 )
 from localproviders.config.keys import ANY, OTHER_VARIABLES, PREFIX, SCHEMA
-from localproviders.config.layers import KeyPath, Layers, from_variables, servers_in
+from localproviders.config.layers import (
+    KeyPath,
+    Layers,
+    from_variables,
+    project_folders,
+    servers_in,
+)
 from localproviders.config.secrets import check_exposed
 from localproviders.errors import ConfigurationError
 
@@ -51,8 +58,9 @@ def find_problems(
     """
     surroundings = Surroundings(directory, environ)
     found = _Problems()
-    own = [found.of(partial(read, surroundings)) for read in (read_system, read_user)]
-    project = found.of(partial(read_project, surroundings, surroundings.trusted_folders))
+    own = _own_sources(surroundings, found)
+    folders = _project_folders(own, surroundings)
+    project = found.of(partial(read_project, surroundings, folders))
     sources = [source for source in (*own, project) if source is not None]
     for source in sources:
         _check_source(source, surroundings, found)
@@ -62,6 +70,16 @@ def find_problems(
     else:
         found.of(partial(Config.load, profile=profile, directory=directory, environ=environ))
     return found.errors
+
+
+def find_project(surroundings: Surroundings) -> Optional[Path]:
+    """Return the path of the project file that `Config.load` reads; None if there is none.
+
+    A file that `Config.load` rejects is returned, too. The folders that are trusted come from the
+    variable, or from the system's and the user's file. Errors in these two files are ignored.
+    """
+    own = _own_sources(surroundings, _Problems())
+    return find_project_file(surroundings, _project_folders(own, surroundings))
 
 
 class _Problems:
@@ -78,6 +96,18 @@ class _Problems:
             if str(error) not in map(str, self.errors):
                 self.errors.append(error)
         return None
+
+
+def _own_sources(surroundings: Surroundings, found: _Problems) -> List[Optional[Source]]:
+    """Read the system's and the user's file, and keep the errors in `found`."""
+    return [found.of(partial(read, surroundings)) for read in (read_system, read_user)]
+
+
+def _project_folders(own: List[Optional[Source]], surroundings: Surroundings) -> Tuple[Path, ...]:
+    try:
+        return project_folders(own, surroundings)
+    except ConfigurationError:  # `_check_source` reports it
+        return ()
 
 
 def _check_source(source: Source, surroundings: Surroundings, found: _Problems) -> None:

@@ -335,12 +335,16 @@ def read_project(surroundings: Surroundings, trusted: Iterable[Path]) -> Optiona
     return None
 
 
-def find_project_file(surroundings: Surroundings) -> Optional[Path]:
+def find_project_file(surroundings: Surroundings, trusted: Iterable[Path]) -> Optional[Path]:
     """Return the path of the nearest project file, usable or not; None if there is none.
 
     A ``pyproject.toml`` counts only if it may have the table of this package.
+
+    Args:
+        surroundings: The directory in which the search starts, and the home, where it ends.
+        trusted: Folders in which files of other users are accepted.
     """
-    folders = surroundings.trusted_folders
+    folders = tuple(trusted)
     for folder in surroundings.folders_to_search(folders):
         if _exists(folder / PROJECT_FILE):
             return folder / PROJECT_FILE

@@ -71,16 +71,30 @@ class KeySource(NamedTuple):
     value: Union[str, Tuple[str, ...]]
 
 
-def wrong_type(value: Any, expected: str, *, is_number: bool = False) -> ValueError:
+def wrong_type(
+    value: Any, expected: str, *, read: Optional[Callable[[Any], object]] = None
+) -> ValueError:
     """Make the error for a wrong type. The value may be secret, so the error does not quote it.
 
-    If `is_number` is True, the value cannot be a secret, and a text with a number is quoted.
+    Args:
+        value: The value.
+        expected: The right type, in words.
+        read: Function that accepts the right numbers, and raises ValueError for others. If it is
+            given, the value cannot be a secret, and a text with a right number is quoted.
     """
     names = {bool: "true or false", dict: "a table", list: "a list", str: "a string"}
     found = names.get(type(value), "a string" if isinstance(value, str) else type(value).__name__)
-    line = suggest_number("", value).replace("=", "") if is_number else ""
-    more = f"{line} without quotes" if line else ""
+    line = suggest_number("", value).replace("=", "")
+    more = f"{line} without quotes" if line and read and _is_accepted(value, read) else ""
     return ValueError(f"must be {expected}, but is {found}{more}")
+
+
+def _is_accepted(number: str, read: Callable[[Any], object]) -> bool:
+    try:
+        read(as_number(number))
+    except ValueError:
+        return False
+    return True
 
 
 def text(value: Any, _: Place) -> str:
@@ -149,7 +163,7 @@ def is_kind_word(word: str) -> bool:
 def number(value: Any, _: Place) -> Any:
     """Check a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong_type(value, "a number", is_number=True)
+        raise wrong_type(value, "a number", read=float)
     return value
 
 
@@ -173,10 +187,13 @@ def nonempty_texts(value: Any, place: Place) -> Tuple[str, ...]:
 def limit(name: str) -> Check:
     """Return a check for a field of `Limits`, in seconds."""
 
+    def read(value: Any) -> Any:
+        return getattr(Limits(**{name: value}), name)
+
     def check(value: Any, _: Place) -> Any:
         if isinstance(value, str):
-            raise wrong_type(value, "a number of seconds", is_number=True)
-        return getattr(Limits(**{name: value}), name)
+            raise wrong_type(value, "a number of seconds", read=read)
+        return read(value)
 
     return check
 
@@ -184,10 +201,13 @@ def limit(name: str) -> Check:
 def retry(name: str) -> Check:
     """Return a check for a field of `RetryPolicy`."""
 
+    def read(value: Any) -> Any:
+        return getattr(RetryPolicy(**{name: value}), name)
+
     def check(value: Any, _: Place) -> Any:
         if isinstance(value, str):
-            raise wrong_type(value, "a number", is_number=True)
-        return getattr(RetryPolicy(**{name: value}), name)
+            raise wrong_type(value, "a number", read=read)
+        return read(value)
 
     return check
 
@@ -440,7 +460,7 @@ KEYS: Tuple[Key, ...] = (
         'fast = ["ollama/llama3.2:3b"]', "add", None),
     Key(("fallback_locality", ANY), one_of(*LOCALITIES), "none",
         "The locality that this alias may use from its second model on, if its first model fails."
-        " A `locality` in a later layer cancels this",
+        " A `locality` in a later layer makes this key have no effect",
         'careful = "any"', "no", None),
     Key(("trusted_folders",), folders, "none",
         "Absolute folders. A project's file in them is read even if another user owns it, and"

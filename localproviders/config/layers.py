@@ -5,9 +5,22 @@ Each value has an origin: the place where it was set.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from localproviders._did_you_mean import did_you_mean
+from localproviders._file_owner import TRUSTED_FOLDERS
 from localproviders._patterns import pattern
 from localproviders._redact import one_line
 from localproviders.config.files import Source, Surroundings
@@ -91,6 +104,32 @@ class Layers:
         yield from self.plain.items()
         for layer in self.profiles.values():
             yield from layer.items()
+
+
+def project_folders(
+    sources: Iterable[Optional[Source]], surroundings: Surroundings
+) -> Tuple[Path, ...]:
+    """Return the folders in which project files of other users are accepted.
+
+    They are the folders of the variable, or else the `trusted_folders` of the last file that has
+    this key.
+
+    Args:
+        sources: The system's file and the user's file, in this order; None if a file is missing.
+        surroundings: The variables, and the home from which paths with ``~`` start.
+
+    Raises:
+        ConfigurationError: The `trusted_folders` of that file are invalid.
+    """
+    if surroundings.environ.get(TRUSTED_FOLDERS):
+        return surroundings.trusted_folders
+    (name,) = _TRUSTED_FOLDERS
+    found = [source for source in sources if source is not None and name in source.tree]
+    if not found:
+        return ()
+    part = found[-1].with_tree({name: found[-1].tree[name]})
+    folders: Tuple[Path, ...] = Layers(part, surroundings).plain[_TRUSTED_FOLDERS].value
+    return folders
 
 
 def servers_in(paths: Iterator[KeyPath]) -> List[str]:

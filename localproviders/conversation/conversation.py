@@ -96,8 +96,9 @@ class Conversation:
         self.warnings: Tuple[str, ...] = ()
         if content.rest:
             self.warnings = (
-                f"line {content.line} of {path!r} is incomplete ({len(content.rest)} bytes), and "
-                "is not part of the conversation",
+                f"line {content.line} of {path!r} is incomplete "
+                f"({len(content.rest)} byte{'s' * (len(content.rest) != 1)}), "
+                "and is not part of the conversation",
             )
         self._turns: List[Turn] = list(content.turns)
         self._known_windows: Dict[Any, int] = {}

@@ -11,6 +11,7 @@ from typing import Iterator, List, NamedTuple, Sequence, Tuple, Union
 from localproviders._file_owner import opened
 from localproviders._interrupts import is_callers
 from localproviders._lock import Lock, path_text
+from localproviders._new_file import rename_to_unused
 from localproviders._redact import one_line
 from localproviders.conversation.turns import LINE_START, Turn, line_of, read_line
 from localproviders.errors import ConfigurationError, IntegrityError, LockHeldError
@@ -150,6 +151,7 @@ class ConversationFile:
 
     def __init__(self, path: _PathLike, wait_s: float) -> None:
         self._lock = Lock(path, wait_s, is_data=True)
+        self._is_closed = False
         self.path: str = self._lock.path
         self._lock.acquire()
         try:
@@ -173,10 +175,16 @@ class ConversationFile:
         """Check that the file has not changed since the last line was written.
 
         Raises:
+            ConfigurationError: The file was closed.
             LockHeldError: This process does not have the file open, because it was forked from the
-                process that does, or because the file was closed.
+                process that does.
             IntegrityError: Another program changed, removed or replaced the file.
         """
+        if self._is_closed:
+            raise ConfigurationError(
+                f"{self.path!r} was closed before this turn was written",
+                hint="read a streamed answer to its end before the conversation is closed",
+            )
         with self._named_errors():
             if not self._lock.is_held:
                 raise LockHeldError(
@@ -223,6 +231,8 @@ class ConversationFile:
 
         Raises:
             OSError: The disk is full, or the file cannot be written.
+            ConfigurationError: The file was closed.
+            LockHeldError: This process was forked from the process that has the file open.
             IntegrityError: Another program changed, removed or replaced the file.
         """
         self.check()
@@ -256,6 +266,7 @@ class ConversationFile:
 
     def close(self) -> None:
         """Close the file, which releases its lock. This method may be called again."""
+        self._is_closed = True
         self._lock.release()
 
 
@@ -294,27 +305,15 @@ def save(path: _PathLike, turns: Sequence[Turn], *, replace: bool) -> None:
 
 
 def _publish(temporary: Lock, name: str, *, replace: bool) -> None:
-    if os.name == "nt":  # Windows cannot rename an open file, and refuses to replace a file
+    if os.name == "nt":  # Windows cannot rename an open file
         temporary.release()
-        (os.replace if replace else os.rename)(temporary.path, name)
-    elif replace:
+    if replace:
         os.replace(temporary.path, name)
-    else:
-        _link(temporary.path, name)
-
-
-def _link(temporary: str, name: str) -> None:
-    """Rename a file without replacing another one, if the file system has hard links."""
+        return
     try:
-        os.link(temporary, name)
+        rename_to_unused(temporary.path, name)
     except FileExistsError:
         raise _exists(name) from None
-    except OSError as error:
-        if is_callers(error):
-            raise
-        os.replace(temporary, name)  # the file system has no hard links
-    else:
-        os.remove(temporary)
 
 
 def _exists(name: str) -> ConfigurationError:

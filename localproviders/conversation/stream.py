@@ -83,6 +83,8 @@ class ConversationStream:
 
         Raises:
             ProviderError: The answer ended early; `partial` has the text so far.
+            ConfigurationError: The answer is complete, but the conversation was closed before, so
+                its line cannot be written.
             OSError: The answer is complete, but its line cannot be written.
         """
         if self._result is not None:

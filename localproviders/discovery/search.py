@@ -308,7 +308,7 @@ def _limits(timeout_s: float) -> Limits:
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
         raise ConfigurationError(
             f"timeout_s must be a number of seconds, but is {timeout_s!r}"
-            f"{suggest_number('timeout_s', timeout_s)}",
+            f"{suggest_number('timeout_s', timeout_s, is_positive=True)}",
             hint="pass a number such as timeout_s=1.0",
         )
     if not 0 < timeout_s < math.inf:
@@ -425,12 +425,19 @@ class _Search:
 
     def _late_result(self, number: int) -> ProbeResult:
         kind = self._running_kinds.get(number)
-        reason = f"the fingerprint function of the provider kind {kind!r} did not return in time"
+        reason = "the probe of this address did not end in time"
+        if kind is not None:
+            reason = (
+                f"the fingerprint function of the provider kind {kind!r} did not return in time"
+            )
         return result_without_server(self._places[number], "unavailable", reason)
 
     def _recognise(self, number: int, kind: ProviderKind, recognise: Any, at: Any) -> Any:
         self._running_kinds[number] = kind.name
-        return recognise(at)
+        try:
+            return recognise(at)
+        finally:
+            del self._running_kinds[number]
 
     def _work(self, number: int) -> None:
         left_s = max(self._ends_at - time.monotonic(), _NO_TIME_S)

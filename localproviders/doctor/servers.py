@@ -6,7 +6,7 @@ from shlex import quote
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple, Type
 
 from localproviders import kinds
-from localproviders._address import literal, origin_of, parse_endpoint, place_of
+from localproviders._address import is_host_of, literal, origin_of, parse_endpoint, place_of
 from localproviders.config.keys import variable
 from localproviders.discovery import FoundServer
 from localproviders.doctor.exposure import listeners_of
@@ -28,7 +28,6 @@ from localproviders.doctor.products import (
 from localproviders.errors import (
     AuthenticationError,
     CertificateError,
-    ConfigurationError,
     LimitError,
     LocalityError,
     ProviderError,
@@ -69,10 +68,7 @@ def check_search(facts: Facts) -> Iterator[Finding]:
 def check_named(facts: Facts) -> Iterator[Finding]:
     """Check each server that the configuration or a variable names."""
     for asked in facts.asked:
-        other = _other_kind(asked, facts)
-        if other is not None:
-            yield _wrong_kind(asked, other, facts)
-        elif asked.error is not None:
+        if asked.error is not None:
             yield from _failed(asked, asked.error, facts)
         elif not asked.is_file:
             models = counted(len(asked.models), "model")
@@ -80,32 +76,42 @@ def check_named(facts: Facts) -> Iterator[Finding]:
             yield ok(fact, asked.source)
 
 
-def _other_kind(asked: AskedServer, facts: Facts) -> Optional[FoundServer]:
+def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
+    # A server that answers is accepted whatever its kind, because many servers also speak the
+    # dialect of another kind. So its kind is examined only here.
+    other = _other_kind(asked, error, facts)
+    if other is not None:
+        yield _wrong_kind(asked, error, other, facts)
+    else:
+        yield from _failed_call(asked, error, facts)
+
+
+def _other_kind(asked: AskedServer, error: ProviderError, facts: Facts) -> Optional[FoundServer]:
     """Return the server of another kind that the search found at the address of `asked`, or None.
 
-    The result is also None if the server answers requests of the configured kind, because many
-    servers also speak the dialect of another kind.
+    The result is also None if the server needs another key: this does not depend on its kind.
     """
-    if asked.is_file or isinstance(asked.error, AuthenticationError):
+    if asked.is_file or isinstance(error, AuthenticationError):
         return None
     for found in facts.found:
         known = found.kind not in (kinds.UNKNOWN, asked.kind)
         if known and origin_of(found.endpoint) == origin_of(asked.endpoint):
-            return found if asked.error is not None else None
+            return found
     return None
 
 
-def _wrong_kind(asked: AskedServer, found: FoundServer, facts: Facts) -> Finding:
-    raised = ConfigurationError if asked.error is None else type(asked.error)
+def _wrong_kind(
+    asked: AskedServer, error: ProviderError, found: FoundServer, facts: Facts
+) -> Finding:
     title = found.product or found.kind
     fact = f"{asked.name} is configured as {asked.kind}, but {title} answers at {asked.endpoint}"
     fix = f"export {variable(('servers', asked.name, 'kind'))}={found.kind}"
     if asked.source in facts.environ:
         fix = f"unset {asked.source}"
-    return failure(raised, fact, asked.source, fix)
+    return failure(type(error), fact, asked.source, fix)
 
 
-def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
+def _failed_call(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
     search_error = facts.search_error
     if search_error is None or search_error.message != error.message:
         words = f": {error.message}"
@@ -151,7 +157,7 @@ def _widen(asked: AskedServer, _: Facts) -> str:
     host = parse_endpoint(asked.endpoint, default_port=80).host
     address = literal(host)
     place = "private" if address is None else place_of(address)
-    if host.lower() in kinds.public_hosts():
+    if is_host_of(host, kinds.public_hosts()):
         place = "any"
     return f"export {variable(('locality',))}={place}"
 

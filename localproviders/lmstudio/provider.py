@@ -364,8 +364,8 @@ class LMStudioProvider(OpenAICompatibleProvider):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called once, when the model has been loaded. The
                 server does not report the progress of this request. If a loaded copy is kept, the
                 function is not called. `stateful_stream` reports the progress of a load.

@@ -514,8 +514,8 @@ class LocalProvider(LocalProviderBase):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with the progress reports of the server.
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None
                 means the limits of each server. All servers together share the total.
@@ -606,8 +606,8 @@ class LocalProvider(LocalProviderBase):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Function that is called with the progress reports of the server.
             timeout: Limits for loading, and again for the end of the block: seconds, or a `Limits`
                 value. None means the limits of each server.

@@ -380,8 +380,8 @@ class OllamaProvider(HTTPProvider):
             check_memory: Whether to compare the free memory of this machine with the size of a
                 model that must be loaded. With None, too little memory is a line in `warnings` of
                 the result. With True, it is an error, and nothing is loaded. With False, nothing is
-                compared. Nothing is compared either if the server is on another machine, or if
-                one of the numbers is unknown (docs/models.md, "Free memory").
+                compared. The comparison is also left out if the server is on another machine, or if
+                one of the two numbers is unknown (docs/models.md, "Free memory").
             on_progress: Never called, because this server reports no progress of a load.
             timeout: Seconds for the whole call, or a `Limits` value; None uses the provider's
                 limits. Loading may take `load_s` and `first_token_s` together.

@@ -339,7 +339,7 @@ class Transfer:
                 yield from self._attempt(path, body)
                 return
             except ProviderError as error:
-                failure = _explain_stall(error)
+                failure = _explain_stall(error, resumes=self._resumes)
             self._prepare_retry(failure)
 
     def _attempt(self, path: str, body: Body) -> Generator[Progress, None, None]:
@@ -417,15 +417,16 @@ class Transfer:
         return isinstance(failure, StreamInterruptedError) or (in_mid_stream and failure.retryable)
 
 
-def _explain_stall(error: ProviderError) -> ProviderError:
+def _explain_stall(error: ProviderError, *, resumes: bool) -> ProviderError:
     """Return the error. If `idle_s` expired, return an error that says what the user can do."""
     error.__traceback__ = None
     if not isinstance(error, LimitError) or error.limit != "idle_s":
         return error
+    then = "run the transfer again: it continues where it stopped"
     return LimitError(
         f"the transfer made no progress for {describe(error.limit_s)}",
-        hint="check the network of the machine where Ollama runs, then run the transfer again:"
-        " it continues where it stopped; idle_s limits the time without progress",
+        hint="check the network of the machine where Ollama runs, then "
+        f"{then if resumes else 'create the model again'}; idle_s limits the time without progress",
         limit=error.limit,
         limit_s=error.limit_s,
         elapsed_s=error.elapsed_s,

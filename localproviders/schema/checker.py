@@ -81,7 +81,8 @@ def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> Lis
     except (TooComplexError, RecursionError):  # RecursionError: the caller's stack is deep already
         return [f"{name}: is nested too deeply, or too large, to be checked"]
     rest = len(reasons) - _MAX_REASONS
-    return reasons[:_MAX_REASONS] + ([f"{name}: {rest} more reasons"] if rest > 0 else [])
+    more = [f"{name}: {count_with_noun(rest, 'more reason', 'more reasons')}"] if rest > 0 else []
+    return reasons[:_MAX_REASONS] + more
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:

@@ -32,6 +32,11 @@ def dumps(value: Any) -> str:
     return text if _encodable(text) else json.dumps(value)
 
 
+def as_text(data: bytes) -> str:
+    """Return the text of a body that `Answer` sends as these bytes, even if they are not UTF-8."""
+    return data.decode("utf-8", "surrogateescape")
+
+
 def _encodable(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
@@ -85,7 +90,7 @@ class Answer:
         """The pieces in which the body is sent: the records of a stream, or two halves."""
         if self.frame is not None:
             return [self.frame(text) for text in self.texts]
-        body = self.texts[0].encode("utf-8") if self.texts else b""
+        body = self.texts[0].encode("utf-8", "surrogateescape") if self.texts else b""
         return [body[: len(body) // 2], body[len(body) // 2 :]]
 
     @property

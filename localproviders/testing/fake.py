@@ -29,7 +29,7 @@ from typing import (
 from localproviders import kinds
 from localproviders._signatures import exact_keywords
 from localproviders.secret import Sealed
-from localproviders.testing.answers import Answer, dumps
+from localproviders.testing.answers import Answer, as_text, dumps
 from localproviders.testing.faults import Fault, find_fault
 from localproviders.testing.scripted import Exchange, ScriptedServer, ScriptEndsError, Step
 from localproviders.testing.values import FakeModel, Refusal, Reply, Scripted, words_of
@@ -283,7 +283,7 @@ class FakeServer(ScriptedServer):
         """Return the response for a scripted refusal."""
         body = refusal.body
         json_like = not isinstance(body, (bytes, str))
-        text = dumps(body) if json_like else body.decode() if isinstance(body, bytes) else body
+        text = as_text(body) if isinstance(body, bytes) else dumps(body) if json_like else body
         return Answer(
             [text],
             status=refusal.status,

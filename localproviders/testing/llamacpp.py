@@ -79,7 +79,8 @@ class FakeLlamaCpp(FakeOpenAICompatible):
             arrived and the total. Each request for the list of models shows the next pair; after
             the last pair, the model is in the list. A model without pairs never gets there.
         sleeping: Whether ``/props`` reports that the server sleeps. The only model of a sleeping
-            server is not in memory until the next request.
+            server is not in memory. The next request that needs the model loads it again, and sets
+            this to False.
     """
 
     @exact_keywords
@@ -137,6 +138,14 @@ class FakeLlamaCpp(FakeOpenAICompatible):
                 raise refused("model name is missing from the request")
             self._known(name)
         return super().choose(name, ability)
+
+    def load(self, model: FakeModel, exchange: Exchange, window: Optional[int] = None) -> float:
+        """Load a model into memory, also if the server sleeps. Return the seconds of the load."""
+        with self._loading:
+            if self.sleeping:
+                self.sleeping = False
+                self.loaded.pop(model.name, None)
+        return super().load(model, exchange, window)
 
     def answer_class(self, exchange: Exchange) -> Type[TextAnswer]:
         """Return the class of the answers to a request."""
@@ -242,10 +251,10 @@ class FakeLlamaCpp(FakeOpenAICompatible):
         body = self._body(exchange)
         self.check_chat(body)
         model = self.choose(body.get("model"), "chat")
-        if self.is_router and model.name not in self.loaded:
-            if _asked(exchange, "autoload") == "false":
-                raise refused("model is not loaded")
-            self.load(model, exchange)
+        is_missing = self.is_router and model.name not in self.loaded
+        if is_missing and _asked(exchange, "autoload") == "false":
+            raise refused("model is not loaded")
+        self.load(model, exchange)
         self.check_media(body, model)
         tokens = count_tokens(prompt_of(body))
         return self.json({"input_tokens": tokens, "object": "response.input_tokens"})

@@ -14,6 +14,8 @@ from localproviders.types.inputs import plain_number
 _MAX_BITS = 1000
 
 
+# The limit that is 0 if the model is certainly loaded.
+_MAY_BE_ZERO = "load_s"
 _OTHER_FORMS = "for several limits, pass Limits(connect_s=3, total_s=120)"
 
 
@@ -54,14 +56,14 @@ class Limits(Record):
                 if value is not None:
                     is_duration = hasattr(value, "total_seconds")
                     more = "write it with .total_seconds()" if is_duration else _OTHER_FORMS
+                line = suggest_number(limit.name, value, is_positive=limit.name != _MAY_BE_ZERO)
                 raise ValueError(
                     f"{limit.name} is {value!r}, and must be a number of seconds"
-                    f"{suggest_number(limit.name, value) or '; ' + more}"
+                    f"{line or '; ' + more}"
                 )
             if isinstance(value, int) and value.bit_length() > _MAX_BITS:
                 raise ValueError(f"{limit.name} is too large; math.inf means no limit")
-            # load_s is 0 if the model is certainly loaded.
-            if not (value > 0 or (value == 0 and limit.name == "load_s")):
+            if not (value > 0 or (value == 0 and limit.name == _MAY_BE_ZERO)):
                 raise ValueError(
                     f"{limit.name} is {value!r}, and must be above zero; math.inf means no limit"
                 )
@@ -86,7 +88,7 @@ def resolve(timeout: Timeout, inherited: Limits, total_s: Optional[float] = None
     if isinstance(timeout, Limits):
         return timeout
     if isinstance(timeout, str):
-        line = suggest_number("timeout", timeout)
+        line = suggest_number("timeout", timeout, is_positive=True)
         if line:
             raise ValueError(f"timeout is {timeout!r}, and must be a number of seconds{line}")
     if timeout is not None:

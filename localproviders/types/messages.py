@@ -205,11 +205,15 @@ DocumentLike = Union[Document, Path, BinaryIO, bytes, bytearray]
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-def _file_of(item: Any) -> Any:
+def _file_of(item: Any, name: str) -> Any:
     """Return the bytes of the file that an item of `images`, `audio` or `documents` means.
 
     The item may be a path, an open file, bytes, or an image of PIL. Any other value is returned
     unchanged.
+
+    Args:
+        item: The item.
+        name: The field of the message, for errors.
 
     Raises:
         ValueError: The file is open in text mode, or has nothing left to read.
@@ -226,9 +230,11 @@ def _file_of(item: Any) -> Any:
         return data if isinstance(data, bytes) and hasattr(item, "media_type") else item
     data = item.read()
     if isinstance(data, str):
-        raise ValueError("an image or audio file is open in text mode: open it with mode 'rb'")
+        raise ValueError(f"an item of {name} is a file in text mode: open it with mode 'rb'")
     if not data:
-        raise ValueError("an image or audio file has nothing left to read: call seek(0) before")
+        raise ValueError(
+            f"an item of {name} is a file with nothing left to read: call seek(0) before"
+        )
     return bytes(data)
 
 
@@ -371,7 +377,7 @@ def _part_as(cls: Type[_Part], name: str) -> Callable[[Any], _Part]:
             is_uri = set(item) == {"uri"}
             part = made.from_data_uri(item["uri"]) if is_uri else made.from_dict(item)
             return cast("_Part", part)
-        data = _file_of(item) if issubclass(cls, Media) else item
+        data = _file_of(item, name) if issubclass(cls, Media) else item
         if not (isinstance(data, bytes) and issubclass(cls, Media)):
             raise ValueError(f"{name} {_way_for(name, item)}; an item is {kind_of(item)}")
         return cast("_Part", made.from_bytes(data))

@@ -501,7 +501,8 @@ class TokenCount(Line):
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
-        return shortened(f"{self.tokens} tokens ({self.source}{detail})")
+        tokens = "1 token" if self.tokens == 1 else f"{self.tokens} tokens"
+        return shortened(f"{tokens} ({self.source}{detail})")
 
 
 T = TypeVar("T")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Type
+from typing import Any, Callable, Dict, Iterator, List, Type
 
 import pytest
 import requests.adapters
@@ -32,6 +34,8 @@ from tests.project.test_layers import lines_of_code
 
 _ROOT = Path(localproviders.__file__).parent
 _TESTING = _ROOT / "testing"
+_CHECKOUT = Path(__file__).parents[2]
+_PYTHON = ("localproviders", "benchmarks", "examples", "tests")
 
 #: The number of modules without `testing/`. A commit that adds a provider or a public method may
 #: raise it, and explains why. The last ones are `_interrupts.py`, which all layers ask whose an
@@ -274,3 +278,25 @@ def test_the_package_has_few_modules_and_none_is_long() -> None:
     assert len(paths) - len(verbs) <= MOST_MODULES
     assert max(verbs.values()) <= MOST_LINES_OF_A_VERB
     assert lengths[longest] <= MOST_LINES_OF_CODE
+
+
+def _private_constants(tree: ast.Module) -> Iterator[str]:
+    """Yield the private names that a module assigns outside of functions and classes."""
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = (each for target in targets for each in ast.walk(target))
+            found = (each.id for each in names if isinstance(each, ast.Name))
+            yield from (name for name in found if re.match("_[^_]", name))
+
+
+def test_each_private_constant_is_used() -> None:
+    unused = []
+    for path in sorted(p for name in _PYTHON for p in (_CHECKOUT / name).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        unused += [
+            f"{path.relative_to(_CHECKOUT)}: {name}"
+            for name in _private_constants(ast.parse(text))
+            if len(re.findall(rf"\b{name}\b", text)) == 1
+        ]
+    assert unused == []

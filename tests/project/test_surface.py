@@ -50,7 +50,6 @@ def _verbs(cls: type) -> List[str]:
 
 _EVERY_VERB = [(cls, verb) for cls in _CLASSES for verb in _verbs(cls)]
 _COMMON = [(cls, verb) for cls in _CLASSES[1:] for verb in _verbs(ModelProvider)]
-_OWN = [(cls, verb) for cls, verb in _EVERY_VERB if not hasattr(ModelProvider, verb)]
 
 
 def _parameters(cls: type, verb: str) -> List[inspect.Parameter]:

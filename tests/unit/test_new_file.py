@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_a_file_that_appears_in_the_meantime_is_kept(
         path.write_text("other")
     assert path.read_text() == "other"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_without_links_no_other_process_can_make_the_file_before_the_rename(
+    tmp_path: Path, is_interrupted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, really = tmp_path / "a.txt", os.replace
+
+    def late(*arguments: Any) -> None:
+        if is_interrupted:
+            raise KeyboardInterrupt
+        with pytest.raises(FileExistsError):
+            path.open("x")
+        really(*arguments)
+
+    monkeypatch.setattr(_new_file.os, "link", _refuse)
+    monkeypatch.setattr(_new_file.os, "replace", late)
+    outcome: Any = pytest.raises(KeyboardInterrupt) if is_interrupted else nullcontext()
+    with outcome, NewFile(path) as new:
+        new.file.write(b"new")
+    assert os.listdir(tmp_path) == ([] if is_interrupted else ["a.txt"])
+    assert is_interrupted or path.read_text() == "new"
 
 
 def test_a_disk_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Mapping, Optional, Sequence, Tuple
 
 from localproviders._address import allowing_hint
 from localproviders._dialect.error_answers import explain
-from localproviders._dialect.error_rules import Rule, rule
+from localproviders._dialect.error_rules import OTHER_USES, Rule, rule
 from localproviders._lazy import LazyModule
 from localproviders.errors import (
     AuthenticationError,
@@ -188,8 +188,8 @@ RULES: Tuple[Rule, ...] = (
     rule(
         r"does not support (chat|generate)",
         CapabilityError,
-        "choose a model that writes text: model_capabilities(name) lists its abilities; a decision"
-        " model answers decide(), and an embedding model embed()",
+        "choose a model that writes text: model_capabilities(name) lists its abilities; "
+        + OTHER_USES,
     ),
     rule(
         r"does not support|support image|support embeddings|support (insert|vision|audio)",

@@ -173,8 +173,9 @@ class ChunkParser:
 
     def _check_end(self, data: Mapping[str, Any]) -> None:
         self.ended = data["done"] is True
-        if self.ended and data.get("done_reason") in ("load", "unload"):
-            raise ProtocolError("the server loaded the model instead of answering")
+        reason = data.get("done_reason")
+        if self.ended and reason in ("load", "unload"):
+            raise ProtocolError(f"the server {reason}ed the model instead of answering")
 
     def _tool_calls(self, calls: Any, record: str) -> Tuple[ToolCall, ...]:
         """Read the tool calls of a record; each call is complete within one record."""

@@ -68,7 +68,8 @@ class ServiceRules(NamedTuple):
     """The fields and routes in which one service differs from other servers of OpenAI's dialect.
 
     Attributes:
-        hosts: The hosts of the service, in lower case; empty for local servers.
+        hosts: The hosts of the service, in lower case; their subdomains belong to it, too. Empty
+            for local servers.
         key_variable: The environment variable with the API key, for hints; or an empty text.
         names: Field names of the service, by this package's names of the same fields. Fields that
             are not in this mapping have the same name in both.

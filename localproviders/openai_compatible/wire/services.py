@@ -6,8 +6,9 @@ docs/reference/clouds.md has the facts and their sources.
 from __future__ import annotations
 
 import re
-from typing import Mapping, Optional, Tuple
+from typing import Mapping, Optional
 
+from localproviders._address import is_host_of
 from localproviders.openai_compatible.wire.rate_limits import wait_by_durations, wait_by_time
 from localproviders.openai_compatible.wire.service_rules import ServiceRules, ThinkingRules
 
@@ -211,7 +212,7 @@ _GEMINI = ServiceRules(
 )
 
 _XAI = ServiceRules(
-    hosts=("api.x.ai", "us.api.x.ai"),
+    hosts=("api.x.ai",),
     key_variable="XAI_API_KEY",
     names=_NEW_LIMIT,
     unsupported={**_NO_LOCAL, **_NO_BUDGET, **_NO_SAMPLERS},
@@ -237,11 +238,5 @@ SERVICES: Mapping[str, ServiceRules] = {
 
 
 def rules_at(host: str) -> Optional[ServiceRules]:
-    """Return the rules of the service at a host; None if no known service has this host."""
-    name = host.lower().rstrip(".")
-    return next((each for each in SERVICES.values() if name in each.hosts), None)
-
-
-def public_hosts() -> Tuple[str, ...]:
-    """Return the hosts of all services."""
-    return tuple(host for each in SERVICES.values() for host in each.hosts)
+    """Return the rules of the service at a host or its parent domain; None if there is none."""
+    return next((each for each in SERVICES.values() if is_host_of(host, each.hosts)), None)

@@ -111,7 +111,7 @@ def record_of(model: FakeModel) -> Dict[str, Any]:
 
 def max_tokens_of(model: FakeModel) -> int:
     """Return the largest ``max_tokens`` that a request to a model may have."""
-    return max(64_000, model.context_length)
+    return min(64_000, model.context_length)
 
 
 def _fact(value: bool) -> Dict[str, Any]:

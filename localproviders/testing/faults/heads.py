@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Tuple
 
 from localproviders.testing.answers import Answer
-from localproviders.testing.faults.fault import Fault, close, drip, flood, hold, reset
+from localproviders.testing.faults.fault import KINDS, Fault, close, drip, flood, hold, reset
 from localproviders.testing.scripted import Exchange
 
 _OK = b"HTTP/1.1 200 OK\r\n"
@@ -37,13 +37,8 @@ def _read_slowly(exchange: Exchange) -> None:
     exchange.read_body(piece_bytes=1, every_s=1.0)
 
 
-_WITH_A_BODY = (
-    "lines",
-    "events",
-    "vectors",
-    "systemone",
-    "decisions",
-)  # the kinds of responses to requests with a body; a request for a list has none
+# The kinds of responses to requests with a body. Only a request for a model list has none.
+_WITH_A_BODY = tuple(kind for kind in KINDS if kind != "list")
 
 HEADS: Tuple[Fault, ...] = (
     Fault("silence", lambda a: [hold]),

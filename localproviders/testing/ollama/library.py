@@ -321,21 +321,32 @@ class FakeLibrary(FakeServer):
         source = str(body.get("from") or "")
         if not source and not body.get("files"):
             raise RefusedError("neither 'from' or 'files' was specified")
-        records: List[Record] = [{"status": "parsing GGUF"}] if files else []
+        records: List[Record] = []
+        found: Optional[FakeModel] = None
+        if source:
+            records, found = self._source_of(source)
+        records += [{"status": "parsing GGUF"}] if files else []
         if body.get("quantize"):
             records += _quantize_reports(str(body["quantize"]))
-        if not source:
-            return records, self.make_model(name)
-        found = next((m for m in self.models if same_model(m.name, source)), None)
         if found is None:
-            found = self._in_registry(source)
-            records, _ = self._pull_reports(
-                [{"status": "pulling manifest"}], found or FakeModel(name="x")
-            )
-            if found is None:
-                raise _InStreamError([{"status": "pulling manifest"}, {"error": _MISSING}])
+            return records, self.make_model(name)
         records.append({"status": f"using existing layer {_file_digest(found.name, 0)}"})
         return records, found.replace(name=name, loaded=False)
+
+    def _source_of(self, name: str) -> Tuple[List[Record], FakeModel]:
+        """Return the source of a new model, and the reports of its pull if it is not installed.
+
+        Raises:
+            _InStreamError: The model is not in the registry either.
+        """
+        installed = next((m for m in self.models if same_model(m.name, name)), None)
+        if installed is not None:
+            return [], installed
+        records: List[Record] = [{"status": "pulling manifest"}]
+        found = self._in_registry(name)
+        if found is None:
+            raise _InStreamError([*records, {"error": _MISSING}])
+        return self._pull_reports(records, found)[0], found
 
     def _check_blob(self, digest: str) -> None:
         if not re.fullmatch("sha256:[0-9a-f]{64}", digest):

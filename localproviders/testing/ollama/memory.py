@@ -98,9 +98,7 @@ class FakeMemory(FakeLibrary):
 
         Source: docs/reference/ollama.md, "Options".
         """
-        if exchange.path.startswith(
-            ("/api/embed", "/v1/embed", SYSTEM_ONE)
-        ):  # requests to these routes have no field `shift`
+        if exchange.path.startswith(_WITHOUT_SHIFT):
             return False
         slides = body.get("shift") is not False
         if slides == (model.name not in self._without_shift):

@@ -192,7 +192,6 @@ _NO_COUNT = tuple(
     for fault, errors in {**FAULTS, **BODY_FAULTS}.items()
     if not set(errors) & {LimitError, StreamInterruptedError}
 )
-_ONE_RECORD = ("a list at the top", "an empty object")
 
 VERBS: List[Verb] = [
     Verb("version", "ollama", "/api/version", lambda p: p.version(), named=False),

@@ -53,7 +53,6 @@ _said = st.text(min_size=1, max_size=8).filter(str.strip)
 _digest = st.none() | st.text("0123456789abcdef", min_size=12, max_size=64)
 _real = st.floats(allow_nan=False, allow_infinity=False)
 _share = st.floats(0, 10)
-_objects = st.dictionaries(_text, json_values, max_size=3)
 _zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 _rows = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=4)
 

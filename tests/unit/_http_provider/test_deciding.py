@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
@@ -27,6 +28,8 @@ from localproviders import (
     WrongModelError,
     YesNo,
 )
+from localproviders._dialect.decisions import Product, RouteLimits
+from localproviders.openai_compatible.wire.decisions import DECISIONS
 from localproviders.testing import ScriptedServer, http_answer
 from localproviders.types import Question, Usage
 from tests.support.decisions import (
@@ -385,6 +388,37 @@ _TOO_MANY: List[Tuple[str, str, Dict[str, Any], str]] = [
     ("openai-compatible", "vllm", {"a": [str(n) for n in range(27)]}, "27 options"),
     ("openai-compatible", "library", {"a": [str(n) for n in range(27)]}, "27 options"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("most", "most_of_product", "count", "listed"),
+    [
+        (None, None, 1, 0),
+        (None, None, 500, 0),
+        (None, 64, 64, 0),
+        (None, 64, 65, 1),
+        (64, None, 64, 0),
+        (64, None, 65, 1),
+        (400, 64, 65, 1),
+    ],
+)
+def test_the_product_is_asked_for_only_if_the_number_of_questions_may_exceed_a_limit(
+    most: Any, most_of_product: Any, count: int, listed: int
+) -> None:
+    class Provider(OpenAICompatibleProvider):
+        """A provider whose route and whose only known product have these limits."""
+
+        _decision_wire = SimpleNamespace(
+            DECISIONS=DECISIONS._replace(
+                routes=(DECISIONS.routes[0]._replace(limits=RouteLimits(most)),),
+                products={"llamacpp": Product(RouteLimits(most_of_product))},
+            )
+        )
+
+    script = Script(even_answers, "llamacpp")
+    with ScriptedServer(script) as server, Provider(server.url + "/v1", model="nimble") as provider:
+        provider.decide("s", _many(count))
+    assert script.listed == listed
 
 
 @pytest.mark.parametrize(("kind", "owner", "questions", "message"), _TOO_MANY)

@@ -349,8 +349,8 @@ def test_a_refusal_for_the_wrong_kind_of_model_names_models_of_the_right_kind() 
             provider.chat("Hi", model="nomic-embed-text")
     assert embedding.value.hint == "models of this server that can: nomic-embed-text:latest"
     assert chatting.value.hint == (
-        "models of this server that can: llama3.2:latest; a decision model answers decide(), and "
-        "an embedding model embed()"
+        "models of this server that can: llama3.2:latest; call decide() with a decision model, "
+        "or embed() with an embedding model"
     )
 
 

@@ -75,9 +75,10 @@ def test_csv_and_tsv(tmp_path: Path) -> None:
 
 
 def test_a_row_with_another_number_of_fields_is_an_error(tmp_path: Path) -> None:
-    good, bad = _of_file(tmp_path / "in.csv", b"id,text\n1,a\n2,b,c\n")
+    good, long, short = _of_file(tmp_path / "in.csv", b"id,text\n1,a\n2,b,c\n3\n")
     assert good == {"id": "1", "text": "a"}
-    assert str(bad) == "it has 3 fields instead of 2"
+    assert str(long) == "it has 3 fields instead of 2"
+    assert str(short) == "it has 1 field instead of 2"
 
 
 def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:

@@ -9,8 +9,6 @@ import pytest
 from localproviders.bench.plots import Chart, Series, draw
 from tests.support.bench import figure
 
-_NAMESPACE = "{http://www.w3.org/2000/svg}"
-
 
 def _svg(*series: Series, **changes: Any) -> ElementTree.Element:
     fields: Dict[str, Any] = {

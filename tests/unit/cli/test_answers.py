@@ -10,14 +10,14 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from localproviders import OllamaProvider, StreamInterruptedError
+from localproviders import OllamaProvider, StreamInterruptedError, cli
 from localproviders.cli import options
 from localproviders.cli.answers import write_answer
 from localproviders.cli.output import Output
 from localproviders.cli.parser import Parser
 from localproviders.cli.run import Run
 from localproviders.conversation import Conversation
-from localproviders.testing import FakeModel, FakeOllama, Reply
+from localproviders.testing import FakeAnthropic, FakeModel, FakeOllama, Reply
 
 THINKING = Reply(text="Yes\x1b[2J.", thinking="Well\x1b[2J, perhaps.")
 
@@ -109,6 +109,23 @@ def test_a_cut_answer_is_said(words: Any, is_said: bool, ollama: FakeOllama, cap
     ollama.reply_with(Reply(text="Yes", finish_reason="length"))
     _write(ollama, *words)
     assert ("warning: the answer was cut" in capsys.readouterr().err) == is_said
+
+
+def test_a_warning_names_an_option_instead_of_an_argument(ollama: FakeOllama, capsys: Any) -> None:
+    ollama.reply_with(Reply(text="", thinking="Hm.", finish_reason="length"))
+    _write(ollama)
+    assert "add --thinking off, or raise --max-tokens, which limits" in capsys.readouterr().err
+
+
+def test_a_warning_about_a_required_argument_names_its_option(capsys: Any) -> None:
+    words = ["chat", "-m", "anthropic/m", "--no-input", "Hi"]
+    with FakeAnthropic([FakeModel(name="m")]) as fake:
+        words += ["--host", f"anthropic={fake.url}"]
+        assert cli.main(words) == 0
+        warned = capsys.readouterr().err
+        assert cli.main([*words, "--max-tokens", "9"]) == 0
+    assert warned.count("\n") == 1 and "4096 was sent: add --max-tokens" in warned
+    assert capsys.readouterr().err == ""
 
 
 def test_thinking_is_no_part_of_a_pipe(ollama: FakeOllama, capfd: Any) -> None:

@@ -169,7 +169,7 @@ def test_check_names_the_rows_that_cannot_be_sent(
     assert cli.main(["batch", "check", "rows.jsonl"]) == 12
     shown = capsys.readouterr()
     assert shown.out.startswith("row 1: it must have one of the fields messages")
-    assert "1 rows cannot be sent" in shown.err
+    assert ": 1 row cannot be sent" in shown.err
     assert not fake.asked
 
 

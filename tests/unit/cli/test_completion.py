@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 
 from localproviders import cli
+from localproviders.cli import options, verbs
+from localproviders.cli.parser import Parser
 from localproviders.testing import FakeOllama
 from tests.unit.cli.support import ROOT
 
@@ -91,6 +93,27 @@ def test_in_a_real_shell(shell: str, env: Dict[str, str], tmp_path: Path) -> Non
     assert "--suffix" not in complete("localproviders chat --")
     assert {"loopback", "private", "any"} <= {*complete("localproviders chat --locality ")}
     assert {"ollama/llama3.2:latest", "ollama/qwen3:0.6b"} <= {*complete("localproviders chat -m ")}
+
+
+# Verbs that share words with others.
+_SIMILAR = ["batch run", "batch status", "batch check", "config check", "config show", "show"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_verb_has_only_its_own_options(
+    shell: str, env: Dict[str, str], tmp_path: Path
+) -> None:
+    complete = _completer(shell, env, tmp_path)
+    for name in _SIMILAR:
+        parser = Parser(name)
+        verbs.load(name).add_arguments(parser)
+        options.add_shared(parser)
+        own = {word for action in parser._actions for word in action.option_strings}
+        found = complete(f"localproviders {name} --")  # zsh leaves out the short ones later
+        assert {word for word in found if word[:2] == "--"} == {w for w in own if w[:2] == "--"}
+    assert "status" in complete("localproviders batch ")
+    assert "status" not in complete("localproviders batch run ")
+    assert "status" not in complete("localproviders chat batch ")
 
 
 def test_bash_completes_the_rest_of_a_name_with_a_colon(

@@ -99,7 +99,7 @@ def test_formats(
         ("a.jsonl", b"[" * 100_000, "line 1 of F is not JSON"),
         ("a.csv", b"a,b\n", "F has no rows"),
         ("a.csv", b"a,b\n1,2,3\n", "row 1 of F has 3 cells, and the header has 2"),
-        ("a.csv", b"a,b\n1,2\n3\n", "row 2 of F has 1 cells, and the header has 2"),
+        ("a.csv", b"a,b\n1,2\n3\n", "row 2 of F has 1 cell, and the header has 2"),
         ("a.csv", b"a,a\n1,2\n", "the header of F has the column 'a' twice"),
         ("a.csv", b'a\n"1', "line 2 of F is no csv"),
     ],

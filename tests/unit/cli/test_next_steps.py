@@ -9,11 +9,16 @@ from typing import Any, List
 import pytest
 
 from localproviders import cli, errors
-from localproviders.cli.next_steps import line_of
+from localproviders._dialect.thinking import only_thinking_hint
+from localproviders._http.stream import Summary
+from localproviders._http_provider.model_checks import cut_off_warning
+from localproviders.anthropic import provider
+from localproviders.cli.next_steps import line_of, with_options
 from localproviders.cli.usage import UsageError
 from localproviders.errors import ProviderError
 from localproviders.testing import FakeOllama
 from localproviders.types.limits import Limits
+from localproviders.types.requests import CompletionRequest
 
 
 def _classes() -> List[Any]:
@@ -59,6 +64,29 @@ def test_an_error_of_the_command_keeps_its_hint_and_has_no_class() -> None:
 def test_each_limit(limit: str) -> None:
     error = errors.LimitError("late", limit=limit, limit_s=1, elapsed_s=2)
     assert "hint: " in line_of(error, "localproviders chat", "m")
+
+
+def _cut_off(**fields: Any) -> Any:
+    summary = Summary(1)
+    summary.finish_reason = "length"
+    return cut_off_warning(CompletionRequest(prompt="Hi", **fields), summary)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (provider._NO_MAX_TOKENS, "4096 was sent: add --max-tokens"),
+        (
+            only_thinking_hint(CompletionRequest(prompt="Hi")),
+            "add --thinking off, or raise --max-tokens, ",
+        ),
+        (_cut_off(), "raise --max-tokens, or load the model with a larger --context-length"),
+        (_cut_off(max_tokens=1), "ended the answer before any text: raise --max-tokens"),
+        ("another warning", "another warning"),
+    ],
+)
+def test_a_warning_names_options(text: Any, expected: str) -> None:
+    assert expected in with_options(text)
 
 
 @pytest.mark.parametrize("place", ["private", "any"])

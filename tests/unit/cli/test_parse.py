@@ -94,6 +94,16 @@ def test_a_wrong_answer_is_asked_again_as_often_as_said(fake: FakeOllama, capsys
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(("keys", "more"), [(6, "; 1 more reason"), (7, "; 2 more reasons")])
+def test_five_reasons_are_shown_and_the_others_are_counted(
+    fake: FakeOllama, capsys: Any, keys: int, more: str
+) -> None:
+    wrong = {f"key{number}": 1 for number in range(keys - 1)}  # "name" is missing, too
+    fake.usual = json.dumps(wrong)
+    assert _parse(fake, "Who?", "--no-input", "--max-attempts", "1") == 10
+    assert f"{more} [model" in capsys.readouterr().err
+
+
 def test_an_answer_that_was_cut_off_names_the_option(fake: FakeOllama, capsys: Any) -> None:
     fake.usual = Reply(text='{"name": "Z', finish_reason="length")
     assert _parse(fake, "Who?", "--no-input", "--max-tokens", "3") == 10

@@ -8,7 +8,9 @@ from typing import Dict, List, Optional
 
 import pytest
 
-from localproviders.config.check import find_problems
+from localproviders.config.check import find_problems, find_project
+from localproviders.config.files import Surroundings
+from tests.unit.config.conftest import Machine
 
 
 @pytest.fixture
@@ -127,3 +129,68 @@ def test_a_file_with_too_many_servers(home: Path) -> None:
     user = "".join(f"[servers.s{n}]\nkind = 'ollama'\n" for n in range(101))
     (found,) = _problems(home, user)
     assert "101 servers" in found
+
+
+# --- trusted folders --------------------------------------------------------------------------
+
+_WAYS = ["user", "system", "variable", "none"]
+
+
+def _trust(machine: Machine, way: str, folder: Path) -> None:
+    """Name a trusted folder in one of the ways; the last of them names none."""
+    if way == "variable":
+        machine.environ["LOCALPROVIDERS_TRUSTED_FOLDERS"] = str(folder)
+    elif way in ("user", "system"):
+        getattr(machine, way)(f"trusted_folders = ['{folder}']\n")
+
+
+def _found(machine: Machine) -> List[str]:
+    return [e.message for e in find_problems(directory=machine.work, environ=machine.environ)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+@pytest.mark.parametrize("way", _WAYS)
+def test_a_project_file_is_trusted_exactly_if_load_trusts_it(machine: Machine, way: str) -> None:
+    _trust(machine, way, machine.work)
+    machine.project("strategy = 'loaded'\n").chmod(0o666)
+    if way in _WAYS[:3]:
+        assert machine.load().strategy == "loaded"
+        assert _found(machine) == []
+    else:
+        (found,) = _found(machine)
+        assert "is not trusted" in found
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such rights")
+def test_the_folders_of_the_later_layer_are_trusted(machine: Machine) -> None:
+    machine.project("strategy = 'loaded'\n").chmod(0o666)
+    _trust(machine, "system", machine.work)
+    assert _found(machine) == []
+    _trust(machine, "user", machine.root / "other")
+    assert "is not trusted" in _found(machine)[0]
+    _trust(machine, "variable", machine.work)
+    assert _found(machine) == []
+
+
+def test_wrong_trusted_folders_are_one_problem(machine: Machine) -> None:
+    machine.user("trusted_folders = ['work']\nmodle = 'm'\n")
+    machine.project("strategy = 'loaded'\n")
+    found = _found(machine)
+    assert [": trusted_folders" in line for line in found] == [True, False], found
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_on_windows_the_project_file_of_a_trusted_folder_is_found(
+    machine: Machine, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On Windows, project files are searched for only in the home and in trusted folders.
+    monkeypatch.setattr("sys.platform", "win32")
+    machine.environ["USERPROFILE"] = str(machine.root / "home")
+    machine.environ["APPDATA"] = str(machine.root / "home" / ".config")
+    machine.environ["PROGRAMDATA"] = str(machine.root / "data")
+    monkeypatch.setattr("tests.unit.config.conftest.SYSTEM", "data/localproviders/config.toml")
+    path = machine.write("team/localproviders.toml", "strategy = 'loaded'\n")
+    _trust(machine, way, path.parent)
+    found = find_project(Surroundings(path.parent, machine.environ))
+    # The system's file is not trusted there: any user can create it.
+    assert found == (path if way in ("user", "variable") else None)

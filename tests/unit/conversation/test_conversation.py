@@ -280,6 +280,18 @@ def test_a_closed_conversation_can_be_read_only(tmp_path: Path, ollama: OllamaPr
         conversation.ask(ollama, "again")
 
 
+def test_an_answer_that_ends_after_the_conversation_was_closed_is_named(
+    tmp_path: Path, ollama: OllamaProvider
+) -> None:
+    with Conversation(tmp_path / "chat.jsonl") as conversation:
+        stream = conversation.stream(ollama, "Hi")
+    with pytest.raises(ConfigurationError, match="was closed before") as caught:
+        stream.result()
+    assert "before the conversation is closed" in str(caught.value.hint)
+    assert len(conversation.messages) == 2
+    assert (tmp_path / "chat.jsonl").read_bytes() == b""
+
+
 def test_the_repr_has_no_text(tmp_path: Path) -> None:
     with Conversation(tmp_path / "chat.jsonl") as conversation:
         conversation.add([Message.user("private"), Message.assistant("private")])

@@ -136,9 +136,9 @@ def test_a_line_that_was_cut_off_anywhere_is_replaced_by_the_next_turn(path: Pat
         path.write_bytes(first + last[:length])
         with Conversation(path) as conversation:
             (warning,) = conversation.warnings
+            cut = "1 byte" if length == 1 else f"{length} bytes"
             assert warning == (
-                f"line 2 of '{path}' is incomplete ({length} bytes), and is not part of the "
-                "conversation"
+                f"line 2 of '{path}' is incomplete ({cut}), and is not part of the conversation"
             )
             assert path.read_bytes() == first + last[:length]
             conversation.add(_turn(7))
@@ -392,6 +392,34 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(
     with pytest.raises(ConfigurationError, match="already exists"):
         memory.save(path)
     assert path.read_text() == "other" and os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_without_hard_links_no_file_is_replaced_either(
+    path: Path, memory: Conversation, is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = os.replace
+
+    def refuse(*_: Any) -> None:
+        if not is_late:
+            path.write_text("other")
+        raise PermissionError(1, "no links here")
+
+    def late(*arguments: Any) -> None:
+        with pytest.raises(FileExistsError):
+            path.open("x")
+        really(*arguments)
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "replace", late)
+    if is_late:
+        memory.save(path)
+        assert path.read_bytes().startswith(line_of(Turn(_turn(0), "Be brief.")))
+    else:
+        with pytest.raises(ConfigurationError, match="already exists"):
+            memory.save(path)
+        assert path.read_text() == "other"
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_the_file_of_an_open_conversation_is_not_replaced(path: Path, memory: Conversation) -> None:

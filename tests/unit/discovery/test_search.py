@@ -562,6 +562,26 @@ def test_a_fault_of_ours_in_a_thread_comes_out(
         discover([ollama.url])
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_probe_that_is_late_outside_of_a_fingerprint_function_blames_none(
+    ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch, is_asked: bool
+) -> None:
+    end, plain = threading.Event(), probe.probe_address
+
+    def hangs(*arguments: Any) -> probe.ProbeResult:
+        found = plain(*arguments) if is_asked else None
+        assert end.wait(60)
+        return found or plain(*arguments)
+
+    monkeypatch.setattr(search, "probe_address", hangs)
+    monkeypatch.setattr(search, "_GRACE_S", 0.1)
+    try:
+        (server,) = discover([ollama.url], timeout_s=0.2).servers
+    finally:
+        end.set()
+    assert server.reason == "the probe of this address did not end in time"
+
+
 @pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), True, "1", None])
 def test_an_impossible_limit_is_refused(timeout_s: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout_s must be"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any, Optional
 
 import pytest
@@ -16,6 +17,7 @@ from localproviders import (
     ProviderError,
     UnreachableError,
 )
+from localproviders.discovery import Discovery, FoundServer
 from localproviders.doctor import Facts, Finding
 from localproviders.doctor.facts import AskedServer
 from localproviders.doctor.servers import check_named
@@ -60,7 +62,7 @@ def _finding(asked: AskedServer, error: ProviderError, **facts: Any) -> Finding:
                 LocalityError("no"),
                 "export LOCALPROVIDERS_LOCALITY=any",
             )
-            for host in ("api.openai.com", "api.anthropic.com", "api.groq.com")
+            for host in ("api.openai.com", "eu.api.openai.com", "api.anthropic.com", "api.groq.com")
         ),
         (BOX, AuthenticationError("key"), "export LM_API_TOKEN=..."),
         (
@@ -105,3 +107,24 @@ def test_the_variable_of_an_address_is_changed() -> None:
 def test_a_server_at_a_unix_socket_is_shown_by_its_file() -> None:
     asked = HERE._replace(endpoint="unix:///run/llama.sock")
     assert _finding(asked, ProtocolError("page")).fix == "ls -l /run/llama.sock"
+
+
+@pytest.mark.parametrize(
+    ("error", "fact"),
+    [
+        (None, "answers and lists no models"),
+        (AuthenticationError("key"), "at http://192.168.1.20:1234: key"),
+        (ProtocolError("page"), "is configured as lmstudio, but Ollama answers at"),
+        (UnreachableError("gone"), "is configured as lmstudio, but Ollama answers at"),
+    ],
+)
+def test_a_server_of_another_kind_is_named_only_if_a_call_fails_for_it(
+    error: Optional[ProviderError], fact: str
+) -> None:
+    other = FoundServer(
+        kind="ollama", name="o", endpoint=BOX.endpoint, state="available", product="Ollama"
+    )
+    search = Discovery(servers=(other,), found_at=datetime.now(timezone.utc))
+    (found,) = check_named(Facts(asked=(BOX._replace(error=error),), search=search))
+    assert fact in found.fact
+    assert found.exit_code == (0 if error is None else error.exit_code)

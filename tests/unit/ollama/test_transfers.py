@@ -13,6 +13,7 @@ import responses
 from localproviders import (
     AuthenticationError,
     ConfigurationError,
+    LimitError,
     Limits,
     LocalityError,
     Message,
@@ -239,6 +240,28 @@ def test_a_creation_is_not_repeated(server: FakeOllama, ollama: OllamaProvider) 
     with pytest.raises(StreamInterruptedError):
         ollama.create("mine", from_model="llama3.2")
     assert sum(e.path == "/api/create" for e in server.exchanges) == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "next_step"),
+    [
+        ("pull", {}, "run the transfer again: it continues where it stopped;"),
+        ("push", {}, "run the transfer again: it continues where it stopped;"),
+        ("create", {"from_model": "llama3.2"}, "create the model again;"),
+    ],
+)
+def test_the_hint_after_a_stall_promises_only_what_the_server_continues(
+    verb: str, fields: Any, next_step: str, fake_clock: FakeTime
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n"
+    report = b'{"status": "pulling a", "digest": "sha256:a", "total": 9, "completed": 1}\n'
+    with ScriptedServer(lambda _: [head, report, lambda exchange: exchange.hold()]) as server:
+        once: Any = {"retry": RetryPolicy(attempts=1), "locality": "any"}
+        with OllamaProvider(server.url, timeout=Limits(idle_s=0.25), **once) as provider:
+            with pytest.raises(LimitError, match="made no progress") as caught:
+                getattr(provider, verb)("m", **fields)
+    assert next_step in str(caught.value.hint)
+    assert caught.value.hint.startswith("check the network of the machine where Ollama runs, then ")
 
 
 @pytest.mark.parametrize(

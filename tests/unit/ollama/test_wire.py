@@ -157,6 +157,13 @@ def test_the_last_record_brings_numbers_in_seconds() -> None:
     assert chunk.server_timings == ServerTimings(load_s=1.5)
 
 
+@pytest.mark.parametrize(("reason", "what"), [("load", "loaded"), ("unload", "unloaded")])
+def test_a_response_without_an_answer_names_what_the_server_did(reason: str, what: str) -> None:
+    record = {"model": "m", "message": {"content": ""}, "done": True, "done_reason": reason}
+    with pytest.raises(errors.ProtocolError, match=f"^the server {what} the model instead"):
+        _parse(record)
+
+
 @pytest.mark.parametrize("name", ["total_duration", "load_duration", "eval_duration"])
 def test_an_absurd_number_is_a_value_or_a_typed_error(name: str) -> None:
     try:

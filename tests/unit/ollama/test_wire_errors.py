@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Type
 import pytest
 
 from localproviders import errors as e
+from localproviders._dialect.error_rules import OTHER_USES
 from localproviders.ollama import OllamaProvider
 from localproviders.testing import ScriptedServer, http_answer
 from localproviders.types.limits import RetryPolicy
@@ -231,6 +232,18 @@ def test_a_list_that_does_not_end_does_not_hide_a_missing_model() -> None:
         with OllamaProvider(server.url, retry=RetryPolicy(attempts=1)) as provider:
             with pytest.raises(e.ModelNotFoundError):
                 provider.copy("chta", "new", timeout=0.5)
+
+
+def test_a_model_whose_list_names_no_abilities_has_the_usual_hint() -> None:
+    def script(exchange: Any) -> Any:
+        if exchange.path == "/api/chat":
+            return [http_answer({"error": '"m" does not support chat'}, status="400 Bad Request")]
+        return [http_answer({"models": [{"name": "m:latest", "model": "m:latest"}]})]
+
+    with ScriptedServer(script) as server, OllamaProvider(server.url, model="m") as provider:
+        with pytest.raises(e.CapabilityError) as caught:
+            provider.chat("Hi")
+    assert str(caught.value.hint).endswith(f"; {OTHER_USES}")
 
 
 @pytest.mark.parametrize("begun", [False, True])

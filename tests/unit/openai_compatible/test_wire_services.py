@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
@@ -20,7 +20,7 @@ from localproviders import (
 )
 from localproviders.openai_compatible.kind import KIND
 from localproviders.openai_compatible.wire.requests import completion_payload, embed_payload
-from localproviders.openai_compatible.wire.service_rules import ServiceRules
+from localproviders.openai_compatible.wire.service_rules import USUAL, ServiceRules
 from localproviders.openai_compatible.wire.services import SERVICES, rules_at
 from localproviders.testing import (
     Exchange,
@@ -274,6 +274,36 @@ def test_a_service_is_found_by_its_name_and_by_its_address() -> None:
             assert by_hand._service_rules is SERVICES[service.name]
     assert rules_at("API.Groq.com.") is SERVICES["groq"]
     assert rules_at("example.com") is None
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("resource.openai.azure.com", "openai"),
+        ("Resource.OpenAI.Azure.com.", "openai"),
+        ("eu.api.openai.com", "openai"),
+        ("us.api.x.ai", "xai"),
+        ("api.x.ai", "xai"),
+        ("notapi.x.ai", None),
+        ("x.ai", None),
+        ("openai.azure.com.example.com", None),
+    ],
+)
+def test_a_subdomain_has_the_rules_of_its_service(host: str, service: Optional[str]) -> None:
+    expected = None if service is None else SERVICES[service]
+    assert rules_at(host) is expected
+    with OpenAICompatibleProvider(f"https://{host}/v1", locality="any") as provider:
+        assert provider._service_rules is (expected or USUAL)
+
+
+@pytest.mark.parametrize("host", [host for each in SERVICES.values() for host in each.hosts])
+def test_no_key_of_a_service_goes_to_a_subdomain(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rules in SERVICES.values():
+        monkeypatch.setenv(rules.key_variable, "k")
+    with OpenAICompatibleProvider(f"https://region.{host}/v1", locality="any") as provider:
+        assert not provider.settings.has_key
 
 
 @pytest.mark.parametrize("name", ["openai", "openrouter", "anthropic"])

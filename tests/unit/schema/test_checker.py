@@ -161,6 +161,7 @@ def test_no_more_than_twenty_reasons_are_listed() -> None:
     reasons = check([1] * 50, {"items": {"type": "null"}})
     assert len(reasons) == 21
     assert reasons[-1] == "answer: 30 more reasons"
+    assert check([1] * 21, {"items": {"type": "null"}})[-1] == "answer: 1 more reason"
 
 
 def _nested(depth: int) -> Any:

@@ -379,6 +379,15 @@ SERVERS: List[Any] = [
 ]
 
 
+@pytest.mark.parametrize("body", [b"", b"no \xc3\xbc", b"\xff\xfe\x00", bytes(range(256))], ids=len)
+def test_the_bytes_of_a_refusal_are_sent_unchanged(body: bytes) -> None:
+    with FakeOllama() as fake:
+        fake.reply_with(Refusal(status="503 Busy", body=body))
+        request = {"model": "llama3.2", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = requests.post(f"{fake.url}/api/chat", json=request, timeout=10)
+    assert (answer.status_code, answer.content) == (503, body)
+
+
 @pytest.mark.parametrize(("fake_class", "provider_class", "model"), SERVERS)
 def test_replies_come_in_order(fake_class: Any, provider_class: Any, model: str) -> None:
     call = ToolCall(id="one", name="f", arguments={"a": [1, "ü"]})

@@ -93,6 +93,26 @@ def test_a_pull_replaces_a_model_that_was_created(client: Client) -> None:
     assert client.get("/api/tags").json()["models"][0]["digest"] == digest
 
 
+def test_a_creation_reports_the_pull_of_its_source_and_then_its_own_work(client: Client) -> None:
+    adapter = b"GGUF adapter"
+    digest = f"sha256:{hashlib.sha256(adapter).hexdigest()}"
+    client.post(f"/api/blobs/{digest}", adapter)
+    fields = {"from": "gemma3:270m", "adapters": {"a.gguf": digest}, "quantize": "Q8_0"}
+    answer = client.post("/api/create", {"model": "made", **fields})
+    found = [record["status"].partition(" ")[0] for record in records(answer)]
+    steps = [status for status, before in zip(found, ["", *found]) if status != before]
+    assert " ".join(steps) == (
+        "pulling verifying writing parsing quantizing using creating writing success"
+    )
+
+
+def test_a_creation_from_an_unknown_model_leaves_nothing(client: Client) -> None:
+    answer = client.post("/api/create", {"model": "made", "from": "nope", "quantize": "Q8_0"})
+    assert [*records(answer)[0]] == ["status"] and [*records(answer)[1]] == ["error"]
+    assert len(records(answer)) == 2
+    assert client.fake.parts == {}
+
+
 def test_an_upload_in_chunks_is_read(client: Client) -> None:
     pieces = [b"GG", b"UF", b"x" * 100_000]
     path = f"/api/blobs/sha256:{hashlib.sha256(b''.join(pieces)).hexdigest()}"

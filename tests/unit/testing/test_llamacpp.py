@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Tuple
 
 import pytest
@@ -74,3 +75,34 @@ def test_a_list_of_a_router_has_states() -> None:
         _, listed = _answer(fake, {"method": "GET", "path": "/models", "body": None})
     states = {row["id"]: row["status"]["value"] for row in listed["data"]}
     assert states == {_MODEL: "unloaded", "other": "loaded"}
+
+
+_CHAT = [{"role": "user", "content": "Hi"}]
+_NEEDS_THE_MODEL = {
+    "/v1/chat/completions": {"messages": _CHAT},
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/embeddings": {"input": "Hi"},
+    "/v1/rerank": {"query": "Hi", "documents": ["Hi"]},
+    "/v1/systemone": {"state": "Hi", "questions": {"q": {"type": "noul", "instructions": "Hi?"}}},
+    "/v1/chat/completions/input_tokens": {"messages": _CHAT},
+    "/infill": {"input_prefix": "Hi", "input_suffix": "Hi"},
+}
+
+
+@pytest.mark.parametrize("path", _NEEDS_THE_MODEL)
+def test_a_request_that_needs_the_model_wakes_the_server(path: str) -> None:
+    abilities = ("chat", "completion", "insert", "embeddings", "rerank", "decision")
+    model = FakeModel(name="m", abilities=abilities, load_s=0.05)
+    with FakeLlamaCpp([model]) as fake:
+        fake.sleeping = True
+        for seen in ("/props", "/v1/models", "/health"):
+            _answer(fake, {"method": "GET", "path": seen, "body": None})
+            assert fake.sleeping
+        for lasts_s in (0.05, 0.0):  # only the first request loads the model
+            began = time.monotonic()
+            body = {"model": "m", **_NEEDS_THE_MODEL[path]}
+            status, answer = _answer(fake, {"method": "POST", "path": path, "body": body})
+            assert (status, fake.sleeping) == (200, False), answer
+            assert time.monotonic() - began >= lasts_s
+        _, properties = _answer(fake, {"method": "GET", "path": "/props", "body": None})
+        assert properties["is_sleeping"] is False

@@ -270,6 +270,21 @@ def test_what_is_no_image_is_told(item: Any, words: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["images", "audio", "documents"])
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (io.StringIO("x"), "is a file in text mode: open it with mode 'rb'"),
+        (io.BytesIO(b""), "is a file with nothing left to read: call seek(0) before"),
+    ],
+)
+def test_the_error_about_a_file_names_the_field(name: str, file: Any, words: str) -> None:
+    fields: Any = {name: [file]}
+    with pytest.raises(ValueError) as caught:
+        Message.user("x", **fields)
+    assert str(caught.value) == f"an item of {name} {words}"
+
+
 def test_an_image_of_pil_is_sent_as_png() -> None:
     pillow = pytest.importorskip("PIL.Image")
     for mode in ("RGB", "RGBA", "L", "CMYK", "F", "P", "1", "I;16"):

@@ -266,6 +266,7 @@ def test_the_other_results_are_one_line() -> None:
     assert str(vectors) == "1 vector of 2 dimensions by m (p)"
     assert str(vectors.replace(vectors=())) == "0 vectors by m (p)"
     assert str(TokenCount(tokens=5, source="rough")) == "5 tokens (rough)"
+    assert str(TokenCount(tokens=1, source="rough")) == "1 token (rough)"
     assert str(Progress(status="pulling")) == "pulling"
     assert str(Progress(status="pulling", fraction=0.5, total_bytes=10**6)) == (
         "pulling, 50% of 1.0 MB"
