@@ -21,7 +21,7 @@ def test_the_checks_run_each_session_but_the_one_for_contributors() -> None:
     line = next(line for line in _RUN.splitlines() if line.startswith("nox rest "))
     beside = re.search(r"for name in (.+); do\n  .*nox ", _RUN)
     assert beside is not None
-    run = {*line.split()[2:], *beside.group(1).split()}
+    run = {*line.partition(" || ")[0].split()[2:], *beside.group(1).split()}
     assert run == {*_SESSIONS} - {"tests"}
 
 
