@@ -10,7 +10,7 @@ from localproviders.batch.ledger import Extent
 # `fdatasync` writes the content and the size, but not the time of the last change.
 _sync = getattr(os, "fdatasync", os.fsync)
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-# As for other files, the user's umask decides who may read the results.
+# As with any other file, the user's umask decides who may read the results.
 _MODE = 0o666
 
 

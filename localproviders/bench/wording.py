@@ -10,7 +10,7 @@ from localproviders.bench.results import KINDS, Cell, Environment, Figure, Resul
 
 _LONGEST_NAME = 60
 # Pairs of a lower bound, and the digits after the point for numbers of at least this bound. The
-# bounds are the numbers that are rounded up to 100, 10 and 1.
+# bounds are the smallest numbers that are shown as 100, 10 and 1.
 _DIGITS = ((99.95, 0), (9.995, 1), (0.9995, 2))
 
 
@@ -99,7 +99,7 @@ def _titles(cells: Sequence[Cell]) -> str:
 
 
 def rounds_of(results: Results) -> str:
-    """Return the number of rounds with a figure: ``5 rounds``, or ``3 to 5 rounds``.
+    """Return how many rounds were measured: ``5 rounds``, or ``3 to 5 rounds``.
 
     Loading the model does not count, because it has its own number of repetitions.
     """
@@ -122,6 +122,6 @@ def remarks(results: Results) -> Iterator[str]:
         which = "Some speeds" if len(clocks) > 1 else "Speeds"
         yield (
             f"{which} are computed from the token counts of the server and the clock of this"
-            " machine, so the speed of the prompt includes the first token."
+            " machine, so the time for the prompt includes the time for the first token."
         )
     yield "The time to the first token is measured by the client, from the start of the request."

@@ -78,10 +78,10 @@ class FailoverCall:
 
     Attributes:
         begun: Whether a response has begun. No other server is tried after that.
-        is_collected: Whether the caller gets nothing of a response before its end. If so, and if
-            there is a balancer, another server gets the request after a cut connection.
+        is_collected: Whether the caller gets the response only as a whole, after its end. If so,
+            and if there is a balancer, another server gets the request after a cut connection.
         beginnings: Hashes of the prefixes of the prompt, for the balancer.
-        keeps_tiers: Whether the balancer must not prefer a server with a wider locality.
+        keeps_tiers: Whether the balancer must prefer servers on this machine to other servers.
     """
 
     def __init__(
@@ -446,8 +446,8 @@ class FailoverCall:
         if is_fallback and self._guard.forbids(route.server, self._causes()):
             self._note(route, errors.wider_locality(route))
             return False
-        # The caller named this server, so no check is needed: if the model is missing, the server's
-        # own error will say so.
+        # In both cases, the name of the server was given, so no check is needed: if the model is
+        # missing, the server's own error will say so.
         if route.substitute_for and not self._needs:
             return True
         if not (is_fallback or self._needs) and route.named:

@@ -14,7 +14,7 @@ _SAMPLING_HINT = (
 
 
 def _systems_first(payload: Dict[str, Any]) -> bool:
-    """Move system messages among the others to the system prompt; return whether any existed."""
+    """Move all system messages into the system prompt; return whether there were any."""
     messages: List[Mapping[str, Any]] = list(payload.get("messages") or [])
     systems = [str(each["content"]) for each in messages if each["role"] == "system"]
     if not systems:
@@ -101,5 +101,5 @@ OPTIONAL: Tuple[OwnField, ...] = (
 
 
 def of_path(path: str) -> Sequence[OwnField]:
-    """Return the parts of a request to a path that are changed if the model refuses them."""
+    """Return the parts of a request that can be changed if a model refuses them, for a route."""
     return (SYSTEM_MESSAGES,) if path.startswith("/v1/messages") else ()
