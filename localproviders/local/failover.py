@@ -81,7 +81,8 @@ class FailoverCall:
         is_collected: Whether the caller gets the response only as a whole, after its end. If so,
             and if there is a balancer, another server gets the request after a cut connection.
         beginnings: Hashes of the prefixes of the prompt, for the balancer.
-        keeps_tiers: Whether the balancer chooses only among servers within the configured locality.
+        keeps_tiers: Whether the balancer chooses only among servers within the configured
+            locality.
     """
 
     def __init__(
