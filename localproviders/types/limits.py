@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Callable, Optional, Set, Union
+from typing import Any, Callable, Optional, Set, Union
 
 from localproviders._did_you_mean import suggest_number
 from localproviders._record import Record, record
@@ -48,25 +48,28 @@ class Limits(Record):
     _names_attributes = False
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
-            value = plain_number(getattr(self, limit.name))
-            object.__setattr__(self, limit.name, value)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                more = "leave it out for the default, or pass math.inf for no limit"
-                if value is not None:
-                    is_duration = hasattr(value, "total_seconds")
-                    more = "write it with .total_seconds()" if is_duration else _OTHER_FORMS
-                line = suggest_number(limit.name, value, is_positive=limit.name != _MAY_BE_ZERO)
-                raise ValueError(
-                    f"{limit.name} is {value!r}, and must be a number of seconds"
-                    f"{line or '; ' + more}"
-                )
-            if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-                raise ValueError(f"{limit.name} is too large; math.inf means no limit")
-            if not (value > 0 or (value == 0 and limit.name == _MAY_BE_ZERO)):
-                raise ValueError(
-                    f"{limit.name} is {value!r}, and must be above zero; math.inf means no limit"
-                )
+        for name, value in tuple(vars(self).items()):
+            if type(value) is not float or not value > 0:  # most limits are such floats
+                self._check(name, plain_number(value))
+
+    def _check(self, name: str, value: Any) -> None:
+        """Set a limit, or raise the error of `Limits`."""
+        object.__setattr__(self, name, value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            more = "leave it out for the default, or pass math.inf for no limit"
+            if value is not None:
+                is_duration = hasattr(value, "total_seconds")
+                more = "write it with .total_seconds()" if is_duration else _OTHER_FORMS
+            line = suggest_number(name, value, is_positive=name != _MAY_BE_ZERO)
+            raise ValueError(
+                f"{name} is {value!r}, and must be a number of seconds{line or '; ' + more}"
+            )
+        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            raise ValueError(f"{name} is too large; math.inf means no limit")
+        if not (value > 0 or (value == 0 and name == _MAY_BE_ZERO)):
+            raise ValueError(
+                f"{name} is {value!r}, and must be above zero; math.inf means no limit"
+            )
 
 
 #: The timeout of a call. A number sets `Limits.total_s`. None keeps the provider's limits.

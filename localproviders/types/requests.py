@@ -248,7 +248,7 @@ def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
     found = vars(request)
     for name in (*numbers, *_BOOLEANS):
         value = found.get(name)
-        if type(value) not in _PLAIN and name not in _READERS:
+        if value is not None and type(value) not in _PLAIN and name not in _READERS:
             object.__setattr__(request, name, plain_number(value))
     for name, read in _READERS.items():
         if found[name] is not None:
