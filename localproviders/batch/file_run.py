@@ -45,9 +45,13 @@ class FileRun:
     """
 
     def __init__(self, arguments: Arguments, paths: RunPaths) -> None:
-        self._arguments = arguments
         self._paths = paths
         self._form_name = form_of(paths.output)
+        if self._form_name == ".npy":
+            # A matrix always has the order of the rows at the end. Before that, it has no place for
+            # the errors, which `ordered` would write into it.
+            arguments = arguments._replace(ordered=False)
+        self._arguments = arguments
         self._clockwork = Clockwork(time.monotonic)
         self._started = time.monotonic()
         self._is_mixed = False

@@ -171,7 +171,7 @@ def _fill_matrix(
     def entries() -> Iterator[Entry]:
         for entry in rewriting.in_order(parts, manifest.rows, paths.folder):
             ids.write(write_line(next(lines[entry.part])))
-            yield entry if entry.line else form.lost(entry)
+            yield form.closed(entry)
 
     with ids:
         count = rewriting.fill(store, entries(), head)

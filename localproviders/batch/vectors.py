@@ -90,9 +90,10 @@ class VectorLines:
 
     def closed(self, entry: Entry) -> Entry:
         """Return the entry of a row for the final matrix; for a failed row, NaN in all places."""
-        return entry if entry.state in IN_OUTPUT else self.lost(entry)
+        # The line of a row that failed in an earlier run is empty, if no row had an answer then.
+        return entry if entry.state in IN_OUTPUT and entry.line else self._lost(entry)
 
-    def lost(self, entry: Entry) -> Entry:
+    def _lost(self, entry: Entry) -> Entry:
         """Return an entry for a failed row: NaN in all places."""
         lost = array("f", repeat(float("nan"), self.dimensions or 0))
         return entry._replace(state=CLOSED, line=little_endian(lost))

@@ -15,6 +15,13 @@ from localproviders.batch.vectors import matrix_head
 from tests.unit.batch.support import Ollama, lines_of
 
 
+@pytest.fixture(params=[False, True], ids=["as-they-arrive", "ordered"])
+def ollama(ollama: Ollama, request: pytest.FixtureRequest) -> Ollama:
+    """Return a server whose runs write the results as they arrive, or in the order of the rows."""
+    ollama.options["ordered"] = request.param
+    return ollama
+
+
 def _texts(count: int) -> List[Any]:
     return [{"id": f"r{number}", "text": f"text {number}"} for number in range(count)]
 
@@ -146,3 +153,23 @@ def test_rows_that_all_failed(ollama: Ollama, tmp_path: Path) -> None:
 
 def test_the_head_has_a_fixed_size() -> None:
     assert {len(matrix_head(*shape)) for shape in ((0, 0), (10**12, 10**6))} == {128}
+
+
+def _poison(ollama: Ollama, *numbers: int) -> None:
+    for number in numbers:
+        ollama.server.poison(f"text {number}")
+
+
+def test_the_first_answer_decides_the_length_of_the_vectors_of_failed_rows(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.npy"
+    _poison(ollama, 0, 1, 2)
+    assert _run(ollama, _texts(3), output).failed == 3
+    assert _matrix(output) == [(), (), ()]  # the length is not known
+    ollama.server.heal()
+    report = _run(ollama, _texts(5), output)
+    assert (report.succeeded, report.failed, report.skipped) == (2, 3, 0)
+    assert [row[0] != row[0] for row in _matrix(output)] == [True, True, True, False, False]
+    assert len({len(row) for row in _matrix(output)}) == 1
+    assert ["error" in line for line in _ids(output)] == [True, True, True, False, False]
