@@ -48,11 +48,13 @@ class Outcome(NamedTuple):
         row: The row.
         digest: Digest of the row's content.
         answer: The answer or the error.
+        is_outage: Whether the error concerns all rows, such as that of a server that is down.
     """
 
     row: Row
     digest: int
     answer: Answer
+    is_outage: bool = False
 
     def record(self) -> BatchRecord:
         """Return the record of the row."""
@@ -179,7 +181,8 @@ class FileRecorder:
         if problem is not None:
             record = record.replace(error=problem, value=None)
         error = record.error
-        state = state_of(error is None, error is not None and error.retryable)
+        may_go_away = error is not None and (error.retryable or outcome.is_outage)
+        state = state_of(error is None, may_go_away)
         if error is not None and self._ordered:
             state = CLOSED
         return Entry(
