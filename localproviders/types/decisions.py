@@ -187,12 +187,22 @@ def _load_answers(answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Deci
 
 
 def load_error(data: Mapping[str, Any]) -> ProviderError:
-    """Return an error from its `to_dict`. Only its plain attributes are restored."""
+    """Return an error from its `to_dict`. Its plain attributes and its `errors` are restored."""
     cls = getattr(errors, str(data.get("error")), ProviderError)
-    facts = {"message": "", **{name: data[name] for name in data if name != "error"}}
+    facts: Dict[str, Any] = {"message": "", **data}
+    facts.pop("error", None)
+    if "errors" in facts:
+        facts["errors"] = _load_errors(facts["errors"])
     rebuild = ProviderError("").__reduce__()[0]
     made: ProviderError = rebuild(cls, facts)
     return made
+
+
+def _load_errors(found: Any) -> Any:
+    """Return the errors of several servers (`AllFailedError`), or of texts (`EmbeddingError`)."""
+    if isinstance(found, Mapping):
+        return {int(index): load_error(found[index]) for index in found}
+    return tuple(map(load_error, found))
 
 
 @record

@@ -9,16 +9,19 @@ from typing import Any, List
 import pytest
 
 from localproviders import (
+    AllFailedError,
     CompletionResponse,
     ContextOverflowError,
     Decisions,
+    EmbeddingError,
     EmbeddingResponse,
     ModelNotFoundError,
     Ranking,
     ToolCall,
+    UnreachableError,
 )
 from localproviders.batch import BatchRecord
-from localproviders.batch.wire.lines import compact_line_of, read_line, write_line
+from localproviders.batch.wire.lines import compact_line_of, line_of, read_line, write_line
 from localproviders.types import (
     Decision,
     RankedDocument,
@@ -109,6 +112,20 @@ def test_a_compact_line_has_the_id_and_the_answer(kind: str, value: Any) -> None
     assert (read.id, read.row) == ("a", -1)
     for name in ("text", "vectors", "answers"):
         assert getattr(read.value, name, None) == getattr(value, name, None)
+
+
+def test_an_error_that_has_other_errors() -> None:
+    down = UnreachableError("down", provider="a")
+    empty = EmbeddingError("one of 2", failures={1: "empty"}, errors={1: ModelNotFoundError("no")})
+    error = AllFailedError("all failed", errors=(down, empty), retryable=True)
+    record = BatchRecord(id="a", row=1, error=error, kind="embedding")
+    read = BatchRecord.from_dict(json.loads(write_line(line_of(record)))).error
+    assert isinstance(read, AllFailedError)
+    assert [type(each) for each in read.errors] == [UnreachableError, EmbeddingError]
+    first, second = read.errors
+    assert (first.message, first.provider, first.retryable) == ("down", "a", True)
+    assert isinstance(second, EmbeddingError)
+    assert isinstance(second.errors[1], ModelNotFoundError)
 
 
 def test_a_compact_error() -> None:
