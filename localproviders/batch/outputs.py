@@ -160,7 +160,9 @@ class CsvLines:
 def _csv_line(cells: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    # Like the lone half of a surrogate pair, a zero byte is written as an escape: older versions of
+    # Python cannot read it in a CSV file, and it could look like a byte lost in a power failure.
+    return text.getvalue().replace("\0", r"\x00").encode("utf-8", "backslashreplace")
 
 
 #: The suffixes of outputs. Each one stands for a format.

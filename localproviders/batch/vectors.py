@@ -1,9 +1,10 @@
 """Outputs with vectors: a matrix of 32-bit floats in numpy's format, and a file with the ids.
 
 While the run goes on, the vectors are appended in the order in which they arrive, and the head of
-the file describes an empty matrix. At the end, the vectors are written to a new file in the order
-of the rows. The vector of a failed row has NaN in all places. A second file, ``OUTPUT.ids.jsonl``,
-has a line for each row: its id, and its error if it failed.
+the file describes an empty matrix. Each vector is a line of base64, which contains no zero byte. So
+zero bytes that a power failure leaves can be recognised (`audit.py`). At the end, the numbers are
+written to a new file in the order of the rows. The vector of a failed row has NaN in all places. A
+second file, ``OUTPUT.ids.jsonl``, has a line for each row: its id, and its error if it failed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 from array import array
+from binascii import a2b_base64, b2a_base64
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any, Dict, Iterator, Optional
@@ -45,7 +47,7 @@ def ids_path(output: str) -> str:
 
 
 class VectorLines:
-    """Vectors as lines of fixed size, without line feeds.
+    """Vectors as lines: of base64 while the run goes on, and of packed floats at its end.
 
     Args:
         dimensions: Length of the vectors of an earlier run; None if there is none.
@@ -79,10 +81,10 @@ class VectorLines:
         return None
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
-        """Return the bytes of the vector; for a failed row, a line for the file of failures."""
+        """Return the vector in base64; for a failed row, a line for the file of failures."""
         if record.error is not None:
             return write_line(line_of(record))
-        return little_endian(record.vector)
+        return b2a_base64(little_endian(record.vector))
 
     def error_class(self, line: bytes) -> Optional[str]:
         """Return the name of the error class in a line of the file of failures."""
@@ -91,7 +93,11 @@ class VectorLines:
     def closed(self, entry: Entry) -> Entry:
         """Return the entry of a row for the final matrix; for a failed row, NaN in all places."""
         # The line of a row that failed in an earlier run is empty, if no row had an answer then.
-        return entry if entry.state in IN_OUTPUT and entry.line else self._lost(entry)
+        if entry.state not in IN_OUTPUT or not entry.line:
+            return self._lost(entry)
+        # The lines of a finished matrix have packed floats.
+        is_packed = len(entry.line) % _FLOAT_BYTES == 0
+        return entry if is_packed else entry._replace(line=a2b_base64(entry.line))
 
     def _lost(self, entry: Entry) -> Entry:
         """Return an entry for a failed row: NaN in all places."""
@@ -115,8 +121,17 @@ def dimensions_in(paths: RunPaths, records: int) -> Optional[int]:
         records: Number of records in its journal.
     """
     found = records_of(paths.journal, 0, records)
-    sizes = (each.length // _FLOAT_BYTES for each in found if each.state in IN_OUTPUT)
-    return next((size for size in sizes if size), None)
+    sizes = (each.length for each in found if each.state in IN_OUTPUT and each.length)
+    return next(map(_dimensions_of, sizes), None)
+
+
+def _dimensions_of(length: int) -> int:
+    """Return the number of floats in a line of this length."""
+    if length % _FLOAT_BYTES == 0:  # packed
+        return length // _FLOAT_BYTES
+    # Four characters of base64 have three bytes, of which up to two do not count. The line feed is
+    # the only byte after the last four characters.
+    return length // 4 * 3 // _FLOAT_BYTES
 
 
 # --- the file with the ids --------------------------------------------------------------------

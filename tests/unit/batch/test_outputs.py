@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -54,6 +55,37 @@ def test_decisions_have_two_columns_for_each_question(ollama: Ollama, tmp_path: 
     assert row["q"] == "yes"
     assert float(row["q_confidence"]) == 0.75
     assert row["c"] in ("a", "b")
+
+
+_ODD = (
+    ("a,b", "a,b"),
+    ('"', '"'),
+    ("two\nlines", "two\nlines"),
+    ("two\r\nlines\r", "two\r\nlines\r"),
+    ("\u00e4\u2028\U0001f600", "\u00e4\u2028\U0001f600"),
+    ("\0" * 20, r"\x00" * 20),
+    ("\ud800", r"\ud800"),
+    ("long " * 2_000, "long " * 2_000),
+)
+
+
+def test_odd_ids_and_answers_are_read_back(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.csv"
+    texts = [text for text, _ in _ODD]
+    rows: List[Any] = [
+        {"id": text, "messages": f"{number}", "bad": 1} for number, text in enumerate(texts)
+    ]
+    assert ollama.run(rows, output).failed == len(rows)
+    for row in rows:
+        del row["bad"]
+    ollama.server.usual = lambda exchange: Reply(
+        text=texts[int(json.loads(exchange.body)["messages"][-1]["content"])]
+    )
+    report = ollama.run(rows, output, retry_failed=ConfigurationError)
+    assert (report.exit_code, report.changed) == (0, len(rows))
+    found = {row["id"]: row["answer"] for row in _rows(output)}
+    # The half of a surrogate pair is replaced when the response is read.
+    assert found == {**{cell: cell for _, cell in _ODD}, r"\ud800": "\ufffd"}
 
 
 @pytest.mark.parametrize("name", ["answer", "error"])

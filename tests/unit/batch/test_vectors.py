@@ -5,13 +5,30 @@ from __future__ import annotations
 import ast
 import json
 import struct
+from array import array
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Tuple, Union
 
 import pytest
 
-from localproviders import ConfigurationError, EmbeddingError, IntegrityError, batch, errors
-from localproviders.batch.vectors import matrix_head
+from localproviders import (
+    ConfigurationError,
+    EmbeddingError,
+    EmbeddingResponse,
+    IntegrityError,
+    ProviderError,
+    batch,
+    errors,
+)
+from localproviders.batch.audit import load_ledger, records_of
+from localproviders.batch.journal import FAILED, SUCCEEDED
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import Manifest, SourceFacts
+from localproviders.batch.paths import RunPaths
+from localproviders.batch.results import BatchRecord
+from localproviders.batch.rows import Row
+from localproviders.batch.store import Entry, Store
+from localproviders.batch.vectors import VectorLines, matrix_head
 from tests.unit.batch.support import Ollama, lines_of
 
 
@@ -103,6 +120,97 @@ def test_vectors_of_another_length_are_an_error(ollama: Ollama, tmp_path: Path) 
     report = _run(ollama, rows, output, concurrency=1)
     assert (report.succeeded, report.failed) == (2, 1)
     assert "has 4 dimensions, but earlier vectors have" in _ids(output)[1]["error"]["message"]
+
+
+# Vectors with and without zero bytes: a changed byte of one of them must not look like bytes that a
+# power failure has lost.
+_VECTORS = (
+    [0.0] * 96,
+    [1.5, 0.0, 0.0, *[-2.25] * 93],
+    [0.1] * 96,
+    [*[1e-30] * 95, 0.0],
+    [0.0, *[3.0] * 95],
+    [*[0.0] * 95, 1.0],
+)
+
+
+def _killed(path: Path, marked: int) -> List[int]:
+    """Write the files of a run that was killed; return the states of its rows.
+
+    Args:
+        path: Path of the output.
+        marked: Number of vectors before the last mark.
+    """
+    form, store = VectorLines(), Store(RunPaths(path), None)
+    store.put_head(form.head())
+    store.put_manifest(Manifest.make(store.ledger.run, {}, SourceFacts(len(_VECTORS), 1, "x")))
+    states = []
+    for number, vector in enumerate(_VECTORS):
+        response = EmbeddingResponse(vectors=(array("f", vector),), model="m", provider="p")
+        error = ProviderError("no") if number == 3 else None
+        value = None if error else response
+        record = BatchRecord(
+            id=f"r{number}", row=number, error=error, kind="embedding", value=value
+        )
+        assert form.problem(record) is None if value else True
+        line = form.line(record, Row(number, record.id, None, None))
+        states.append(FAILED if error else SUCCEEDED)
+        store.add([Entry(number, 7, states[-1], line)])
+        if number + 1 == marked:
+            store.mark()
+    store.close()
+    return states
+
+
+def _loaded(paths: RunPaths) -> Union[Ledger, IntegrityError]:
+    try:
+        return load_ledger(paths)
+    except IntegrityError as error:
+        return error
+
+
+@pytest.mark.parametrize("marked", [0, 2, 6])
+@pytest.mark.parametrize("suffix", ["", ".journal", ".failures"])
+def test_a_changed_byte_of_a_killed_run_is_found_and_named(
+    suffix: str, marked: int, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.npy"
+    states = _killed(output, marked)
+    paths, changed = RunPaths(output), Path(f"{output}{suffix}")
+    good = changed.read_bytes()
+    for place, byte in enumerate(good):
+        for other in {byte ^ 1, byte ^ 0x80, 0} - {byte}:
+            changed.write_bytes(good[:place] + bytes([other]) + good[place + 1 :])
+            ledger = _loaded(paths)
+            if isinstance(ledger, IntegrityError):
+                assert ledger.path == str(changed)
+                continue
+            # A zero byte at the end of a sector, or of the file, may have been lost in a power
+            # failure. Then neither this row nor a later one has a result.
+            assert other == 0
+            assert suffix != ".journal"
+            found = [ledger.state_of(row) for row in range(len(states))]
+            count = sum(map(bool, found))
+            assert found == [*states[:count], *[0] * (len(states) - count)]
+            extent = ledger.output if suffix == "" else ledger.failures
+            assert extent.size <= place
+    changed.write_bytes(good)
+    assert load_ledger(paths).records > len(states)
+
+
+def test_vectors_that_were_lost_in_a_power_failure_are_left_out(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    _killed(output, 2)
+    good, paths = output.read_bytes(), RunPaths(output)
+    records = records_of(paths.journal)
+    ends = [each.offset + each.length for each in records if each.state == SUCCEEDED]
+    for size in range(ends[1], len(good)):
+        # The rest of the file was lost, or a part up to the end of a sector.
+        sector = size // 512 * 512 + 512
+        for rest in (b"", bytes(len(good) - size), bytes(sector - size) + good[sector:]):
+            output.write_bytes((good[:size] + rest)[: len(good)])
+            found = load_ledger(paths).rows[SUCCEEDED].count
+            assert found == sum(end <= size for end in ends)
 
 
 def test_a_changed_number_is_found(ollama: Ollama, tmp_path: Path) -> None:
