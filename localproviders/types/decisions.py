@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Union
 
 from localproviders import errors
@@ -187,14 +188,28 @@ def _load_answers(answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Deci
 
 
 def load_error(data: Mapping[str, Any]) -> ProviderError:
-    """Return an error from its `to_dict`. Its plain attributes and its `errors` are restored."""
-    cls = getattr(errors, str(data.get("error")), ProviderError)
-    facts: Dict[str, Any] = {"message": "", **data}
-    facts.pop("error", None)
-    if "errors" in facts:
-        facts["errors"] = _load_errors(facts["errors"])
-    rebuild = ProviderError("").__reduce__()[0]
-    made: ProviderError = rebuild(cls, facts)
+    """Return an error from its `to_dict`. Attributes that are not in it have no value."""
+    made = _blank_error(str(data.get("error")))
+    for name, value in data.items():
+        if name == "errors":
+            value = _load_errors(value)
+        elif isinstance(value, list) and isinstance(getattr(made, name, None), tuple):
+            value = tuple(value)
+        if name != "error":
+            setattr(made, name, value)
+    return made
+
+
+def _blank_error(name: str) -> ProviderError:
+    """Return an error of a class, by the name of the class."""
+    cls: Any = getattr(errors, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, ProviderError)):
+        cls = ProviderError  # the class of another version of this package
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    needed = (each for each in parameters if each.kind is each.KEYWORD_ONLY)
+    made: ProviderError = cls(
+        "", **{each.name: None if each.default is each.empty else each.default for each in needed}
+    )
     return made
 
 

@@ -16,9 +16,11 @@ from localproviders import (
     EmbeddingError,
     EmbeddingResponse,
     ModelNotFoundError,
+    ProviderError,
     Ranking,
     ToolCall,
     UnreachableError,
+    errors,
 )
 from localproviders.batch import BatchRecord
 from localproviders.batch.wire.lines import compact_line_of, line_of, read_line, write_line
@@ -126,6 +128,42 @@ def test_an_error_that_has_other_errors() -> None:
     assert (first.message, first.provider, first.retryable) == ("down", "a", True)
     assert isinstance(second, EmbeddingError)
     assert isinstance(second.errors[1], ModelNotFoundError)
+
+
+_FACTS_OF_ERRORS: Any = {
+    "LimitError": {"limit": "idle_s", "limit_s": 1.5, "elapsed_s": 2.5},
+    "WrongModelError": {"requested": "a", "served": "b"},
+    "IntegrityError": {"path": "x"},
+    "LockHeldError": {"path": "x"},
+}
+_ERRORS = [
+    each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, ProviderError)
+]
+
+
+@pytest.mark.parametrize("write", [line_of, compact_line_of])
+@pytest.mark.parametrize("cls", _ERRORS, ids=lambda cls: cls.__name__)
+def test_every_error_has_all_its_attributes_after_reading(cls: Any, write: Any) -> None:
+    error = cls("no", **_FACTS_OF_ERRORS.get(cls.__name__, {}))
+    record = BatchRecord(id="a", row=1, error=error, kind="chat")
+    read = BatchRecord.from_dict(json.loads(write_line(write(record)))).error
+    assert type(read) is cls
+    assert read is not None
+    assert {*vars(read)} - {*vars(error)} == {"retryable"}
+    assert {*vars(error)} <= {*vars(read)}
+    assert (str(read), read.hint, read.retryable) == (str(error), None, error.retryable)
+    if write is line_of:
+        assert {**vars(error), "retryable": error.retryable} == vars(read)
+
+
+def test_an_error_of_an_unknown_class() -> None:
+    for name in ("NewError", "Any", "load_error", "__doc__"):
+        line = {"id": "a", "error": {"code": name, "message": "no", "retryable": True}}
+        read = BatchRecord.from_dict(line).error
+        assert type(read) is ProviderError
+        assert (read.message, read.retryable) == ("no", True)
 
 
 def test_a_compact_error() -> None:
