@@ -239,6 +239,21 @@ def test_texts_to_embed_share_requests(ollama: Ollama, tmp_path: Path) -> None:
     assert found["r7"].error is not None
 
 
+def test_the_error_of_a_text_does_not_depend_on_the_texts_of_its_request(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    for text in ("a", "b"):
+        ollama.server.poison(text)
+    found = []
+    for number, texts in enumerate((["a"], ["a", "b"], ["a", "b", "c"])):
+        output = tmp_path / f"out{number}.jsonl"
+        ollama.run([{"text": text} for text in texts], output, model="nomic-embed-text")
+        found += [record.error for record in batch.read(output) if record.error is not None]
+    assert len(found) == 1 + 2 + 2
+    assert len({type(error) for error in found}) == 1
+    assert len({error.message for error in found}) == 1
+
+
 def test_several_texts_in_a_row(ollama: Ollama, tmp_path: Path) -> None:
     body = {"model": "nomic-embed-text", "input": ["a", "b"]}
     row = {"custom_id": "x", "url": "/v1/embeddings", "body": body}
