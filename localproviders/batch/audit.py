@@ -51,6 +51,27 @@ def load_ledger(paths: RunPaths) -> Ledger:
     return ledger if torn is None else _read_journal(paths, torn)
 
 
+def load_begun(paths: RunPaths) -> Optional[Ledger]:
+    """Return the state of a run as `load_ledger` does; None if the run ended at its beginning.
+
+    Such a run has no results, because a mark comes before the first one. It has no manifest either:
+    the manifest is put in its place after the first mark.
+
+    Raises:
+        IntegrityError: A file was changed, or belongs to another run.
+        FileNotFoundError: There is no journal.
+    """
+    with open(paths.journal, "rb") as file:
+        header = file.read(HEADER_SIZE)
+    has_header = len(header) == HEADER_SIZE and any(header)
+    ledger = load_ledger(paths) if has_header else None
+    if ledger is not None and ledger.durable.records:
+        return ledger
+    if os.path.exists(paths.manifest):
+        _refuse(paths.journal, "its records are missing", None)
+    return None
+
+
 def records_of(path: str, start: int = 0, stop: Optional[int] = None) -> Iterator[JournalRecord]:
     """Yield the records of a journal that was checked before.
 

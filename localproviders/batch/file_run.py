@@ -12,10 +12,10 @@ from localproviders._lock import Lock
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
 from localproviders.batch.assembling import assemble
-from localproviders.batch.audit import load_ledger
+from localproviders.batch.audit import load_begun
 from localproviders.batch.bits import Bits
 from localproviders.batch.finishing import Finish, error_classes
-from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
+from localproviders.batch.journal import SUCCEEDED
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest, SourceFacts, read_manifest, refuse_other_run
 from localproviders.batch.models import served_digest
@@ -28,7 +28,7 @@ from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
-from localproviders.batch.vectors import VectorLines, dimensions_in
+from localproviders.batch.vectors import VectorLines, dimensions_in, recover_ids
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
@@ -114,16 +114,14 @@ class FileRun:
             IntegrityError: A file of the run was changed.
         """
         paths = self._paths
-        is_ours = os.path.exists(paths.journal)
-        if not is_ours and _size(paths.output) > 0 and not self._arguments.force:
+        if os.path.exists(paths.journal):
+            return load_begun(paths)
+        if _size(paths.output) > 0 and not self._arguments.force:
             raise ConfigurationError(
                 f"{paths.output!r} exists and is not the output of a run",
                 hint="write to another file, or pass force=True to replace it",
             )
-        # A run that was killed at its beginning has a journal without records.
-        if _size(paths.journal) < HEADER_SIZE + RECORD_SIZE:
-            return None
-        return load_ledger(paths)
+        return None
 
     def _same_run(self, ledger: Ledger, digest: Tuple[Optional[str], Optional[str]]) -> Manifest:
         """Return the manifest of an earlier run, after comparing that run with this one.
@@ -131,8 +129,10 @@ class FileRun:
         Raises:
             ConfigurationError: The arguments or the digest of the model differ, and `force` is
                 False.
+            IntegrityError: The manifest, or the file with the ids of vectors, was changed.
         """
         manifest = read_manifest(self._paths, ledger.manifest)
+        recover_ids(self._paths, manifest)
         arguments = self._arguments
         names = manifest.differences(arguments.described(self._form_name))
         if names and not arguments.force:

@@ -27,10 +27,11 @@ from localproviders.batch.store import Entry, Store
 from localproviders.batch.vectors import (
     NewIds,
     VectorLines,
-    digest_of_ids,
     id_line,
     id_lines,
+    is_final,
     matrix_head,
+    note_ids,
 )
 
 _STATES_OF_FAILURES = (FAILED, RETRYABLE, CLOSED)
@@ -106,14 +107,15 @@ class Finish:
     # --- vectors ------------------------------------------------------------------------------
 
     def _finish_vectors(self, form: VectorLines) -> None:
-        head = matrix_head(self._arguments.rows_of_shard(self._manifest.rows), form.dimensions or 0)
-        if self._is_final(head):
+        if is_final(self._paths, self._store.ledger, self._manifest):
+            self._end()
             return
+        head = matrix_head(self._manifest.shard_rows, form.dimensions or 0)
         made = Store(rewriting.beside(self._paths), None, run=self._store.ledger.run)
         try:
             with NewIds(self._paths) as ids:
                 rewriting.fill(made, self._vectors(form, ids), head)
-            self._manifest.facts["ids"] = ids.digest
+            note_ids(self._manifest, ids)
             self._manifest.finish()
             self._store.put_manifest(self._manifest)
             self._store.end("complete")
@@ -123,15 +125,6 @@ class Finish:
         self._store.close()
         ids.put_in_place(self._paths)
         rewriting.put_in_place(self._paths)
-
-    def _is_final(self, head: bytes) -> bool:
-        """Return whether an earlier run has finished the matrix and the file with the ids."""
-        facts = self._manifest.facts
-        is_finished = self._store.ledger.ended == "complete" and facts.get("finished", False)
-        if not is_finished or facts.get("ids") != digest_of_ids(self._paths.output):
-            return False
-        with open(self._paths.output, "rb") as file:
-            return file.read(len(head)) == head
 
     def _vectors(self, form: VectorLines, ids: NewIds) -> Iterator[Entry]:
         """Yield the vectors in the order of the rows, and write the file with the ids."""

@@ -145,9 +145,10 @@ class Manifest:
         return is_new
 
     def take_answers(self, other: Manifest, *, with_source: bool = False) -> None:
-        """Copy the models, the servers and, with `with_source`, the source of another manifest."""
-        for name in ("models", "servers", *(["source"] if with_source else [])):
-            self.facts[name] = other.facts[name]
+        """Copy the facts about the results and, with `with_source`, the source of another run."""
+        for name in ("models", "servers", "ids", *(["source"] if with_source else [])):
+            if name in other.facts:
+                self.facts[name] = other.facts[name]
 
     def note_model(self, model: str, digest: Optional[str]) -> None:
         """Note the digest of the run's model. It may differ from the digest of an earlier run."""

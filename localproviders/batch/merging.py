@@ -7,25 +7,24 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
-from localproviders.batch.audit import load_ledger
-from localproviders.batch.manifest import Manifest, read_manifest
+from localproviders.batch.manifest import Manifest
 from localproviders.batch.outputs import form_of
 from localproviders.batch.paths import PathLike, RunPaths
-from localproviders.batch.reading import report_of
+from localproviders.batch.reading import load_run, report_of
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rewriting import Part
 from localproviders.batch.store import Entry, Store
 from localproviders.batch.vectors import (
     NewIds,
     VectorLines,
-    digest_of_ids,
     dimensions_in,
     id_lines,
-    ids_path,
+    is_final,
     matrix_head,
+    note_ids,
 )
 from localproviders.batch.wire.lines import write_line
-from localproviders.errors import ConfigurationError, IntegrityError
+from localproviders.errors import ConfigurationError
 
 
 def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -> BatchReport:
@@ -58,7 +57,7 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
     with Lock(paths.lock):
         rewriting.recover(paths)
         _write(paths, [each[0] for each in loaded], manifest)
-    return report_of(paths, load_ledger(paths))
+    return report_of(*load_run(paths))
 
 
 def _load(path: PathLike) -> Tuple[Part, Manifest]:
@@ -68,11 +67,12 @@ def _load(path: PathLike) -> Tuple[Part, Manifest]:
             f"{paths.output!r} has no journal, so it is not the output of a run",
             hint="pass the paths of the outputs, with the files beside them",
         )
-    ledger = load_ledger(paths)
-    manifest = read_manifest(paths, ledger.manifest)
-    if manifest.facts.get("ids") not in (None, digest_of_ids(paths.output)):
-        path = ids_path(paths.output)
-        raise IntegrityError(f"{path!r} was changed or is missing", path=path)
+    ledger, manifest = load_run(paths)
+    if form_of(paths.output) == ".npy" and not is_final(paths, ledger, manifest):
+        raise ConfigurationError(
+            f"{paths.output!r} is not finished",
+            hint="finish the runs of all shards, and then merge their outputs",
+        )
     return Part(paths, ledger.records), manifest
 
 
@@ -175,5 +175,5 @@ def _fill_matrix(
 
     with ids:
         count = rewriting.fill(store, entries(), head)
-    manifest.facts["ids"] = ids.digest
+    note_ids(manifest, ids)
     return count

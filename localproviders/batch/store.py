@@ -10,6 +10,7 @@ last mark are sent again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
@@ -102,6 +103,11 @@ class Store:
             raise
 
     def _open(self, is_new: bool) -> None:
+        if is_new:
+            # The manifest of an earlier run, whose journal is gone. With a manifest, a journal
+            # without marks would be a changed one.
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.paths.manifest)
         ledger = self.ledger
         extents = (ledger.output, ledger.failures, self._journal_extent())
         names = (self.paths.output, self.paths.failures, self.paths.journal)

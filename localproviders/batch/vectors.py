@@ -20,13 +20,15 @@ from typing import Any, Dict, Iterator, Optional
 
 from localproviders.batch.audit import records_of
 from localproviders.batch.jobs import EMBEDDING
-from localproviders.batch.journal import CLOSED, IN_OUTPUT
+from localproviders.batch.journal import CLOSED, FAILED, IN_OUTPUT, RETRYABLE
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import Manifest
 from localproviders.batch.paths import RunPaths, sync_folder
 from localproviders.batch.results import BatchRecord
 from localproviders.batch.rows import Row
 from localproviders.batch.store import Entry
 from localproviders.batch.wire.lines import line_of, write_line
-from localproviders.errors import ConfigurationError, ProviderError
+from localproviders.errors import ConfigurationError, IntegrityError, ProviderError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEAD_SIZE = 128
@@ -197,9 +199,67 @@ class NewIds:
         sync_folder(paths.folder)
 
 
-def digest_of_ids(output: str) -> Optional[str]:
-    """Return the digest of the file with the ids; None if the file is missing."""
-    path = ids_path(output)
+def check_ids(paths: RunPaths, manifest: Manifest) -> None:
+    """Check that the file with the ids is that of the last finished run.
+
+    A run that ends while it replaces the file may leave the new one beside the old one.
+
+    Raises:
+        IntegrityError: The file was changed, or is missing.
+    """
+    path = ids_path(paths.output)
+    digest = manifest.facts.get(_DIGEST)
+    if digest is not None and digest not in (_digest_of(path), _digest_of(f"{path}.new")):
+        raise IntegrityError(
+            f"{path!r} was changed or is missing: it does not belong to its matrix",
+            path=path,
+            hint="restore the file from a copy, or begin a new run with another output",
+        )
+
+
+def recover_ids(paths: RunPaths, manifest: Manifest) -> None:
+    """Finish a replacement of the file with the ids that was interrupted.
+
+    Raises:
+        IntegrityError: The file was changed, or is missing.
+    """
+    check_ids(paths, manifest)
+    path = ids_path(paths.output)
+    if manifest.facts.get(_DIGEST) not in (None, _digest_of(path)):
+        os.replace(f"{path}.new", path)
+        sync_folder(paths.folder)
+
+
+def is_final(paths: RunPaths, ledger: Ledger, manifest: Manifest) -> bool:
+    """Return whether a run has written its final matrix, and the file with the ids.
+
+    Args:
+        paths: The paths of the run.
+        ledger: Its state.
+        manifest: Its manifest.
+    """
+    rows = ledger.rows
+    is_open = ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count
+    if is_open or not manifest.facts.get("finished", False):
+        return False
+    if manifest.facts.get(_DIGEST) != _digest_of(ids_path(paths.output)):
+        return False
+    head = matrix_head(manifest.shard_rows, dimensions_in(paths, ledger.records) or 0)
+    with open(paths.output, "rb") as file:
+        return file.read(len(head)) == head
+
+
+# The name of the digest of the ids in the manifest.
+_DIGEST = "ids"
+
+
+def note_ids(manifest: Manifest, ids: NewIds) -> None:
+    """Note the digest of a new file with ids in the manifest."""
+    manifest.facts[_DIGEST] = ids.digest
+
+
+def _digest_of(path: str) -> Optional[str]:
+    """Return the digest of a file; None if it is missing."""
     if not os.path.exists(path):
         return None
     digest = blake2b(digest_size=16)

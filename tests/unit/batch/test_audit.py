@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from localproviders import IntegrityError, batch
+from localproviders import ConfigurationError, IntegrityError, ModelNotFoundError, batch
 from localproviders.batch.audit import load_ledger
 from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
 from localproviders.batch.manifest import Manifest, SourceFacts
@@ -220,3 +220,59 @@ def test_a_lost_sector_at_the_end_of_the_journal_is_a_torn_end(tmp_path: Path) -
         for size in (place, len(good)):  # the rest of the file is missing, or is zero
             journal.write_bytes(good[:place] + bytes(size - place))
             assert load_ledger(RunPaths(output)).records == (place - HEADER_SIZE) // RECORD_SIZE
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_results_without_their_records_are_not_overwritten(
+    force: bool, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(5), output)
+    journal = Path(f"{output}.journal")
+    good, results = journal.read_bytes(), output.read_bytes()
+    for data in (b"", good[:30], good[:HEADER_SIZE], good[: HEADER_SIZE + RECORD_SIZE]):
+        journal.write_bytes(data)
+        for use in (
+            lambda: ollama.run(chats(5), output, force=force),
+            lambda: batch.status(output),
+            lambda: batch.merge([output], tmp_path / "all.jsonl"),
+            lambda: list(batch.read(output)),
+        ):
+            with pytest.raises(IntegrityError, match="its records are missing") as caught:
+                use()
+            assert caught.value.path == str(journal)
+        assert output.read_bytes() == results
+
+
+def test_a_run_that_was_killed_at_its_beginning_has_no_results(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    ollama.run(chats(5), output)
+    journal, manifest = Path(f"{output}.journal"), Path(f"{output}.manifest")
+    good, head = journal.read_bytes(), b"id,answer,error\r\n"
+    manifest.unlink()
+    for data in (b"", bytes(40), good[:30], bytes(HEADER_SIZE), good[:HEADER_SIZE]):
+        for begun in (b"", head[:4], head):
+            journal.write_bytes(data)
+            output.write_bytes(begun)
+            for use in (
+                lambda: batch.status(output),
+                lambda: batch.merge([output], tmp_path / "all.csv"),
+            ):
+                with pytest.raises(ConfigurationError, match="ended before it had a result"):
+                    use()
+            assert ollama.run(chats(2), output).succeeded == 2
+            assert output.read_bytes().startswith(head)
+            manifest.unlink()
+
+
+def test_the_manifest_of_a_removed_run_is_not_used(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(5), output)
+    output.unlink()
+    Path(f"{output}.journal").unlink()
+    with pytest.raises(ModelNotFoundError):
+        ollama.run(chats(2), output, model="none")
+    report = ollama.run(chats(2), output, temperature=1)
+    assert (report.rows, report.succeeded) == (2, 2)

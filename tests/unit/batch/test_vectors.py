@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import struct
 from array import array
 from pathlib import Path
-from typing import Any, List, Tuple, Union
+from typing import Any, Callable, Dict, List, Tuple, Union
 
 import pytest
 
@@ -62,6 +63,11 @@ def _ids(path: Path) -> List[Any]:
 
 def _run(ollama: Ollama, rows: List[Any], output: Path, **options: Any) -> Any:
     return ollama.run(rows, output, model="nomic-embed-text", **options)
+
+
+def _poison(ollama: Ollama, *numbers: int) -> None:
+    for number in numbers:
+        ollama.server.poison(f"text {number}")
 
 
 def test_the_matrix_has_the_order_of_the_rows(ollama: Ollama, tmp_path: Path) -> None:
@@ -213,24 +219,95 @@ def test_vectors_that_were_lost_in_a_power_failure_are_left_out(tmp_path: Path) 
             assert found == sum(end <= size for end in ends)
 
 
-def test_a_changed_number_is_found(ollama: Ollama, tmp_path: Path) -> None:
-    output = tmp_path / "out.npy"
-    _run(ollama, _texts(5), output)
-    good = output.read_bytes()
-    for place in (0, 70, 128, len(good) - 1):
-        output.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+_FILES = ("", ".journal", ".manifest", ".ids.jsonl")
+
+
+def _finished(ollama: Ollama, output: Path, rows: int = 5) -> Path:
+    _poison(ollama, 2)
+    _run(ollama, _texts(rows), output)
+    ollama.server.heal()
+    return output
+
+
+@pytest.mark.parametrize("use", ["status", "merge", "run", "run with more rows", "retry"])
+@pytest.mark.parametrize("suffix", _FILES)
+def test_a_changed_byte_of_a_finished_run_is_found_and_named(
+    suffix: str, use: str, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = _finished(ollama, tmp_path / "out.npy")
+    uses: Dict[str, Callable[[], object]] = {
+        "status": lambda: batch.status(output),
+        "merge": lambda: batch.merge([output], tmp_path / "all.npy", force=True),
+        "run": lambda: _run(ollama, _texts(5), output),
+        "run with more rows": lambda: _run(ollama, _texts(7), output),
+        "retry": lambda: _run(ollama, _texts(5), output, retry_failed=True),
+    }
+    changed = Path(f"{output}{suffix}")
+    good = changed.read_bytes()
+    for place in range(0, len(good), 1 if use == "status" else 29):
+        bad = good[:place] + bytes([good[place] ^ 0x20]) + good[place + 1 :]
+        changed.write_bytes(bad)
+        with pytest.raises(IntegrityError) as caught:
+            uses[use]()
+        assert caught.value.path in (str(changed), f"{output}.manifest")
+        assert changed.read_bytes() == bad  # nothing is written over it
+    os.remove(changed)
+    if suffix != ".journal":
         with pytest.raises(IntegrityError):
-            batch.status(output)
+            uses[use]()
+    changed.write_bytes(good)
+    uses[use]()
 
 
-def test_a_changed_file_of_ids_is_written_again(ollama: Ollama, tmp_path: Path) -> None:
-    output = tmp_path / "out.npy"
-    _run(ollama, _texts(5), output)
-    path = Path(f"{output}.ids.jsonl")
-    good = path.read_bytes()
-    path.write_bytes(good.replace(b"r3", b"r4"))
-    assert _run(ollama, _texts(5), output).skipped == 5
-    assert path.read_bytes() == good
+@pytest.mark.parametrize("more", [{}, {"retry_failed": True}])
+def test_the_ids_are_checked_while_a_later_run_is_not_finished(
+    more: Any, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = _finished(ollama, tmp_path / "out.npy")
+    _poison(ollama, 2, 5)
+    stopped = _run(ollama, _texts(300), output, max_failures=0, concurrency=1, **more)
+    assert stopped.stopped == "failures"
+    ids = Path(f"{output}.ids.jsonl")
+    good = ids.read_bytes()
+    ids.write_bytes(good.replace(b"r3", b"r4"))
+    for use in (lambda: batch.status(output), lambda: _run(ollama, _texts(300), output)):
+        with pytest.raises(IntegrityError, match=r"out\.npy\.ids\.jsonl' was changed"):
+            use()
+    ids.write_bytes(good)
+    report = _run(ollama, _texts(300), output)
+    assert (report.succeeded, report.failed) == (298, 2)
+    assert [number for number, line in enumerate(_ids(output)) if "error" in line] == [2, 5]
+
+
+def test_parts_that_are_not_finished_are_not_merged(ollama: Ollama, tmp_path: Path) -> None:
+    parts = [tmp_path / f"part{number}.npy" for number in (1, 2)]
+    _poison(ollama, 1)
+    _run(ollama, _texts(300), parts[0], shard=(1, 2))
+    report = _run(ollama, _texts(300), parts[1], shard=(2, 2), max_failures=0, concurrency=1)
+    assert report.stopped == "failures"
+    with pytest.raises(ConfigurationError, match=r"part2\.npy' is not finished"):
+        batch.merge(parts, tmp_path / "all.npy")
+    assert _run(ollama, _texts(300), parts[1], shard=(2, 2)).stopped is None
+    _run(ollama, _texts(300), parts[1], shard=(2, 2), retry_failed=True, deadline_s=1e-9)
+    assert batch.status(parts[1]).stopped == "deadline"
+    assert batch.merge(parts, tmp_path / "all.npy").failed == 1
+    assert _run(ollama, _texts(300), parts[1], shard=(2, 2)).stopped is None
+    assert batch.status(parts[1]).stopped is None
+
+
+def test_a_merged_matrix_is_complete_for_a_later_run(ollama: Ollama, tmp_path: Path) -> None:
+    parts = [tmp_path / f"part{number}.npy" for number in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        _poison(ollama, 1)
+        _run(ollama, _texts(6), part, shard=(number, 2))
+    ollama.server.heal()
+    output = tmp_path / "all.npy"
+    batch.merge(parts, output)
+    before = output.read_bytes()
+    assert _run(ollama, _texts(6), output).skipped == 5
+    assert output.read_bytes() == before
+    assert _run(ollama, _texts(7), output, retry_failed=True).succeeded == 7
+    assert len(_matrix(output)) == 7
 
 
 def test_shards_are_merged(ollama: Ollama, tmp_path: Path) -> None:
@@ -261,11 +338,6 @@ def test_rows_that_all_failed(ollama: Ollama, tmp_path: Path) -> None:
 
 def test_the_head_has_a_fixed_size() -> None:
     assert {len(matrix_head(*shape)) for shape in ((0, 0), (10**12, 10**6))} == {128}
-
-
-def _poison(ollama: Ollama, *numbers: int) -> None:
-    for number in numbers:
-        ollama.server.poison(f"text {number}")
 
 
 def test_the_first_answer_decides_the_length_of_the_vectors_of_failed_rows(
