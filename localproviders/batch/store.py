@@ -138,6 +138,10 @@ class Store:
             OSError: The disk is full, or the files cannot be written.
         """
         if entries:
+            if self.ledger.ended is not None:
+                # Without this mark, a kill before the records are written would leave lines after
+                # the end of the earlier session, as if another program had added them.
+                self.mark(sync_journal=False)
             self._write(lambda: self._append_records(self._append_lines(entries)))
             self._rows_since_mark += len(entries)
 

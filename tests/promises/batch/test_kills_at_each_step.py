@@ -151,7 +151,8 @@ _HISTORIES: Dict[str, List[Any]] = {
     "retry-some": [(8, [2, 5], {})],
     "more-rows": [(5, [2], {})],
     "fewer-rows": [(12, [2, 5, 11], {})],
-    "stopped": [(12, [2, 5], {"max_failures": 1})],
+    "stopped": [(8, [2, 5], {"max_failures": 0})],
+    "stopped-and-more-rows": [(5, [2], {"max_failures": 0})],
 }
 _LAST: Dict[str, Any] = {
     "first": ([2, 5], {}),
@@ -159,7 +160,8 @@ _LAST: Dict[str, Any] = {
     "retry-some": ([5], {"retry_failed": RequestRejectedError}),
     "more-rows": ([2, 5], {}),
     "fewer-rows": ([2, 5], {}),
-    "stopped": ([5], {"retry_failed": True}),
+    "stopped": ([2, 5], {}),
+    "stopped-and-more-rows": ([5], {"retry_failed": True}),
 }
 
 

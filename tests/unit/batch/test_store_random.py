@@ -27,7 +27,9 @@ _result = st.tuples(
 )
 _kill = st.tuples(st.just("kill"), st.binary(max_size=60))
 _change = st.tuples(st.just("change"), st.sets(st.integers(0, _ROWS - 1), max_size=3))
-_steps = st.lists(st.one_of(_result, _kill, _change, st.tuples(st.just("mark"), st.none())))
+_end = st.tuples(st.just("end"), st.sampled_from(("deadline", "complete")))
+_mark = st.tuples(st.just("mark"), st.none())
+_steps = st.lists(st.one_of(_result, _kill, _change, _mark, _end))
 
 # The state and the line of each row.
 _Model = Dict[int, Tuple[int, bytes]]
@@ -37,7 +39,9 @@ def _kill_and_reopen(store: Store, rest: bytes) -> Store:
     """Leave a line without a record, and a part of a record, as a kill does."""
     store.close()
     paths = store.paths
-    for path, data in ((paths.output, b"half a line" + rest), (paths.journal, rest[:55])):
+    # After the end of a session, a mark comes before the next line.
+    line = b"half a line" + rest if store.ledger.ended is None else b""
+    for path, data in ((paths.output, line), (paths.journal, rest[:55])):
         with open(path, "ab") as file:
             file.write(data)
     return Store(paths, load_ledger(paths))
@@ -49,6 +53,8 @@ def _apply(store: Store, model: _Model, step: Any, number: int) -> Store:
         return _kill_and_reopen(store, value)
     if name == "mark":
         store.mark()
+    elif name == "end":
+        store.end(value)
     elif name == "change":
         store.note_changed(sorted(value))
         for row in value:
