@@ -10,13 +10,7 @@ from typing import Iterator, Optional, Tuple
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
 from localproviders.batch.audit import records_of
-from localproviders.batch.journal import (
-    CLOSED,
-    FAILED,
-    IN_OUTPUT,
-    RETRYABLE,
-    JournalRecord,
-)
+from localproviders.batch.journal import CLOSED, COMPLETE, FAILURES, IN_OUTPUT, JournalRecord
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest
 from localproviders.batch.outputs import OutputForm
@@ -33,8 +27,6 @@ from localproviders.batch.vectors import (
     matrix_head,
     note_ids,
 )
-
-_STATES_OF_FAILURES = (FAILED, RETRYABLE, CLOSED)
 
 
 class Finish:
@@ -77,7 +69,7 @@ class Finish:
         store = self._store
         store.close_failures()
         self._end()
-        if store.ledger.superseded:
+        if store.ledger.superseded or self._is_disordered():
             made = Store(rewriting.beside(self._paths), None, run=store.ledger.run)
             try:
                 rewriting.fill(made, self._in_order(), self._form.head())
@@ -86,6 +78,15 @@ class Finish:
                 made.close()
             store.close()
             rewriting.put_in_place(self._paths)
+
+    def _is_disordered(self) -> bool:
+        """Return whether the run is ordered, but the lines of the output are not.
+
+        Lines of an earlier run may have another order, and so do the errors that are copied from
+        the file of failures.
+        """
+        part = rewriting.Part(self._paths, self._store.ledger.records)
+        return self._arguments.ordered and not rewriting.is_in_order(part)
 
     def _in_order(self, *, failures: bool = False) -> Iterator[Entry]:
         parts = [rewriting.Part(self._paths, self._store.ledger.records)]
@@ -96,13 +97,13 @@ class Finish:
         """Record that the run is finished, unless this was recorded before."""
         if self._manifest.finish():
             self._store.put_manifest(self._manifest)
-        if self._store.ledger.ended != "complete":
-            self._store.end("complete")
+        if self._store.ledger.ended != COMPLETE:
+            self._store.end(COMPLETE)
 
     def _end_new(self, made: Store) -> None:
         made.begun = self._store.ledger.begun
         made.refer_to(self._manifest)
-        made.end("complete")
+        made.end(COMPLETE)
 
     # --- vectors ------------------------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Finish:
             note_ids(self._manifest, ids)
             self._manifest.finish()
             self._store.put_manifest(self._manifest)
-            self._store.end("complete")
+            self._store.end(COMPLETE)
             self._end_new(made)
         finally:
             made.close()
@@ -160,7 +161,7 @@ def error_classes(
     for record in records_of(paths.journal, 0, ledger.records):
         # In a matrix, a failed row has only NaN. The error is in the file with the ids.
         before = next(names, {}) if record.state in IN_OUTPUT else {}
-        if record.state not in _STATES_OF_FAILURES:
+        if record.state not in FAILURES:
             continue
         if record.state == CLOSED and isinstance(form, VectorLines):
             yield record.row, before.get("error", {}).get("code")

@@ -8,7 +8,7 @@ from typing import BinaryIO, Iterator, Tuple
 
 from localproviders.batch import rewriting
 from localproviders.batch.audit import load_begun
-from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED
+from localproviders.batch.journal import FAILED, RETRYABLE, SUCCEEDED
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest, read_manifest
 from localproviders.batch.outputs import form_of
@@ -136,12 +136,11 @@ def load_run(paths: RunPaths) -> Tuple[Ledger, Manifest]:
 
 def report_of(ledger: Ledger, manifest: Manifest) -> BatchReport:
     """Return a report with the counts of a run."""
-    counts = {state: rows.count for state, rows in ledger.rows.items()}
     tokens = (ledger.prompt_tokens or None, ledger.completion_tokens or None)
     return BatchReport(
         rows=manifest.shard_rows,
-        succeeded=counts[SUCCEEDED],
-        failed=counts[FAILED] + counts[RETRYABLE] + counts[CLOSED],
+        succeeded=ledger.rows[SUCCEEDED].count,
+        failed=ledger.failed,
         usage=Usage(prompt_tokens=tokens[0], completion_tokens=tokens[1]),
         stopped=_STOPPED.get(str(ledger.ended), ledger.ended),
     )

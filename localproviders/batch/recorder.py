@@ -8,13 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Protocol, Sequence
 
 from localproviders.batch.bits import Bits
 from localproviders.batch.jobs import Answer
-from localproviders.batch.journal import (
-    CLOSED,
-    FAILED,
-    RETRYABLE,
-    SUCCEEDED,
-    small,
-)
+from localproviders.batch.journal import CLOSED, FAILED, SUCCEEDED, small
 from localproviders.batch.manifest import Manifest
 from localproviders.batch.outputs import OutputForm
 from localproviders.batch.results import BatchRecord
@@ -142,9 +136,7 @@ class FileRecorder:
     @property
     def counts(self) -> Counts:
         """Numbers of rows with a result."""
-        rows = self._rows
-        failed = sum(rows[state].count for state in (FAILED, RETRYABLE, CLOSED))
-        return Counts(rows[SUCCEEDED].count, failed)
+        return Counts(self._rows[SUCCEEDED].count, self._store.ledger.failed)
 
     def is_open(self, number: int) -> bool:
         """Return whether a row has to be sent: it has no result, or an error that may go away."""
@@ -182,9 +174,7 @@ class FileRecorder:
             record = record.replace(error=problem, value=None)
         error = record.error
         may_go_away = error is not None and (error.retryable or outcome.is_outage)
-        state = state_of(error is None, may_go_away)
-        if error is not None and self._ordered:
-            state = CLOSED
+        state = state_of(error is None, may_go_away, self._ordered)
         return Entry(
             row=outcome.row.number,
             digest=outcome.digest,

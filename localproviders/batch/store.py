@@ -32,6 +32,7 @@ from localproviders.batch.journal import (
     RECORD_SIZE,
     RETRYABLE,
     SUCCEEDED,
+    UNSETTLED,
     JournalRecord,
     pack_header,
     pack_record,
@@ -50,7 +51,7 @@ class Entry(NamedTuple):
     Attributes:
         row: Number of the row.
         digest: Digest of the row's content.
-        state: ``SUCCEEDED``, ``FAILED``, ``RETRYABLE`` or ``CLOSED``.
+        state: ``SUCCEEDED``, or a state of a failed row.
         line: The line, with its line feed.
         prompt_tokens: Tokens of the prompt; 0 if they are not known.
         completion_tokens: Tokens of the answer; 0 if they are not known.
@@ -300,8 +301,16 @@ class Store:
                     self.mark_if_due()
 
 
-def state_of(is_success: bool, is_retryable: bool) -> int:
-    """Return the state of an entry for a result that is written before the end of the run."""
+def state_of(is_success: bool, may_go_away: bool, is_ordered: bool) -> int:
+    """Return the state of an entry for a result that is written before the end of the run.
+
+    Args:
+        is_success: Whether the result is an answer.
+        may_go_away: Whether a later request may succeed.
+        is_ordered: Whether errors are written to the output, in the order of the rows.
+    """
     if is_success:
         return SUCCEEDED
-    return RETRYABLE if is_retryable else FAILED
+    if is_ordered:
+        return UNSETTLED if may_go_away else CLOSED
+    return RETRYABLE if may_go_away else FAILED

@@ -154,6 +154,9 @@ _HISTORIES: Dict[str, List[Any]] = {
     "stopped": [(8, [2, 5], {"max_failures": 0})],
     "stopped-and-more-rows": [(5, [2], {"max_failures": 0})],
 }
+# The other histories take too long for each test run.
+_USUAL = ("first", "retry", "stopped")
+# The run that is killed: the bad rows, and options.
 _LAST: Dict[str, Any] = {
     "first": ([2, 5], {}),
     "retry": ([], {"retry_failed": True}),
@@ -167,7 +170,10 @@ _LAST: Dict[str, Any] = {
 
 @pytest.mark.parametrize("ordered", [False, True], ids=["as-they-arrive", "ordered"])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
-@pytest.mark.parametrize("history", _HISTORIES)
+@pytest.mark.parametrize(
+    "history",
+    [each if each in _USUAL else pytest.param(each, marks=pytest.mark.slow) for each in _HISTORIES],
+)
 def test_a_kill_before_any_change_of_a_file_loses_nothing(
     history: str, suffix: str, ordered: bool, tmp_path: Path
 ) -> None:

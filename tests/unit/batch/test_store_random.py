@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 from localproviders.batch import rewriting
 from localproviders.batch.audit import load_ledger
-from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED
+from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED, UNSETTLED
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.store import Entry, Store
 
 _ROWS = 12
+_STATES = (SUCCEEDED, FAILED, RETRYABLE, UNSETTLED, CLOSED)
 _result = st.tuples(
     st.just("add"),
     st.lists(
-        st.tuples(st.integers(0, _ROWS - 1), st.sampled_from((SUCCEEDED, FAILED, RETRYABLE))),
+        st.tuples(st.integers(0, _ROWS - 1), st.sampled_from(_STATES)),
         min_size=1,
         max_size=4,
         unique_by=lambda pair: pair[0],
@@ -55,6 +56,9 @@ def _apply(store: Store, model: _Model, step: Any, number: int) -> Store:
         store.mark()
     elif name == "end":
         store.end(value)
+        if value == "complete":
+            for row in [row for row, (state, _) in model.items() if state == UNSETTLED]:
+                model[row] = (CLOSED, model[row][1])
     elif name == "change":
         store.note_changed(sorted(value))
         for row in value:
