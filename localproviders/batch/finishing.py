@@ -69,7 +69,7 @@ class Finish:
         store = self._store
         store.close_failures()
         self._end()
-        if store.ledger.superseded or self._is_disordered():
+        if self._is_stale():
             made = Store(rewriting.beside(self._paths), None, run=store.ledger.run)
             try:
                 rewriting.fill(made, self._in_order(), self._form.head())
@@ -79,13 +79,16 @@ class Finish:
             store.close()
             rewriting.put_in_place(self._paths)
 
-    def _is_disordered(self) -> bool:
-        """Return whether the run is ordered, but the lines of the output are not.
+    def _is_stale(self) -> bool:
+        """Return whether the output must be written again.
 
-        Lines of an earlier run may have another order, and so do the errors that are copied from
-        the file of failures.
+        Reasons are lines that no longer count, other columns than those of an earlier run without
+        results, and, if the run is ordered, lines in another order. Lines of an earlier run may
+        have another order, and so do the errors that are copied from the file of failures.
         """
-        part = rewriting.Part(self._paths, self._store.ledger.records)
+        ledger, part = self._store.ledger, rewriting.Part(self._paths, self._store.ledger.records)
+        if ledger.superseded or rewriting.head_of(part) != self._form.head():
+            return True
         return self._arguments.ordered and not rewriting.is_in_order(part)
 
     def _in_order(self, *, failures: bool = False) -> Iterator[Entry]:

@@ -231,6 +231,22 @@ def read_manifest(paths: RunPaths, digest: Optional[int]) -> Manifest:
     )
 
 
+def refuse_other_shard(output: str) -> ConfigurationError:
+    """Return the error for a run with another `shard` than the earlier results."""
+    return ConfigurationError(
+        f"{output!r} has the results of another part of the rows, so this run needs the same shard",
+        hint="write to another output, and join both with merge",
+    )
+
+
+def refuse_other_columns(output: str) -> ConfigurationError:
+    """Return the error for a table whose columns would differ from those of other results."""
+    return ConfigurationError(
+        f"{output!r} has other columns, and a table cannot mix them",
+        hint="write to another output, or to a .jsonl file",
+    )
+
+
 def refuse_other_run(output: str, names: List[str]) -> ConfigurationError:
     """Return the error for a run whose arguments differ from those of the earlier results."""
     return ConfigurationError(

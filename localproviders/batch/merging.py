@@ -7,7 +7,7 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
-from localproviders.batch.manifest import Manifest
+from localproviders.batch.manifest import Manifest, refuse_other_columns
 from localproviders.batch.outputs import form_of
 from localproviders.batch.paths import PathLike, RunPaths
 from localproviders.batch.reading import load_run, report_of
@@ -43,8 +43,8 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
         The report of the new output.
 
     Raises:
-        ConfigurationError: A row is in no part, the parts have different sources or arguments, or
-            the new output exists already.
+        ConfigurationError: A row is in no part; the parts have different sources, arguments or
+            columns; or the new output exists already.
         IntegrityError: A part was changed, or a row is in two parts.
         LockHeldError: Another process, or another thread, writes to the new output.
     """
@@ -54,6 +54,7 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
         raise ConfigurationError("there is no part to merge", hint="pass the paths of the parts")
     manifest = _common([each[1] for each in loaded], [each[0].paths for each in loaded], force)
     _check_output(paths, [each[0].paths for each in loaded], force)
+    _check_columns([each[0] for each in loaded])
     with Lock(paths.lock):
         rewriting.recover(paths)
         _write(paths, [each[0] for each in loaded], manifest)
@@ -96,6 +97,17 @@ def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Ma
                 hint="pass force=True to join them all the same",
             )
     return first.without_shard(manifests)
+
+
+def _check_columns(parts: List[Part]) -> None:
+    """Check that all parts have the same columns, if they are tables.
+
+    Raises:
+        ConfigurationError: The columns of two parts differ.
+    """
+    for part in parts if form_of(parts[0].paths.output) == ".csv" else ():
+        if rewriting.head_of(part) != rewriting.head_of(parts[0]):
+            raise refuse_other_columns(part.paths.output)
 
 
 def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:

@@ -84,7 +84,7 @@ class CsvLines:
         id_field: The column with the id.
 
     Raises:
-        ConfigurationError: A column for the answers would have the name of a column of the source.
+        ConfigurationError: Two columns would have the same name.
     """
 
     def __init__(
@@ -103,6 +103,13 @@ class CsvLines:
             raise ConfigurationError(
                 f"the source has a column {both!r}, but the output needs this name for the answers",
                 hint="rename the column or the question, or write to a .jsonl file",
+            )
+        names = [*self._own_id, *self._answers]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ConfigurationError(
+                f"two columns of the output would have the name {repeated!r}",
+                hint="rename the question, or write to a .jsonl file",
             )
 
     def _has_id(self, id_field: Optional[str]) -> bool:

@@ -120,7 +120,8 @@ def run(  # the arguments are checked one after the other
         retry_failed: True sends all rows again whose last result is an error. If you pass one or
             several classes of errors, only the rows with such an error are sent again.
         force: True continues an output even if it comes from a run with other arguments or
-            another model, and replaces a file that is not the output of a run.
+            another model, and replaces a file that is not the output of a run. The shard and the
+            columns of a table must be the same all the same.
         on_progress: Function that is called with the report so far: before the first request, a
             few times in a second, and at the end.
         timeout: Seconds for each request, or a `Limits` value; None uses the provider's limits.
