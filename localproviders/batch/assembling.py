@@ -53,6 +53,7 @@ def assemble(
         cancel=arguments.cancel,
         skipped=skipped,
         changed=changed,
+        model=arguments.rules.fields.get("model"),
     )
     windows = Windows(arguments.fixed, slots_of(arguments) if arguments.fixed is None else {})
     rate = Rate(arguments.rate_per_s, time.monotonic)

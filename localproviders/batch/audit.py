@@ -3,7 +3,8 @@
 A changed byte, a missing line, or a file of another run causes an `IntegrityError`, which names the
 first wrong line. There is one exception. A mark is a record of the journal that says that all bytes
 before it are on the disk. After a power failure, bytes that were written after the last mark may be
-missing, or may be zero. This torn end of a run is ignored: its rows have no result.
+missing, or may be zero up to the end of a sector of the disk, or of the file. This torn end of a
+run is ignored: its rows have no result. No line that was written after a mark contains a zero byte.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from localproviders.errors import IntegrityError
 
 # Number of records, and of bytes of another file, that are read in one piece.
 _RECORDS, _BYTES = 4096, 1 << 18
-# No line of text contains this many consecutive zero bytes, but a file whose end was lost may.
-_LOST = bytes(8)
+# A disk writes sectors of this many bytes, or of a multiple. A power failure loses the rest of a
+# sector, or whole sectors.
+_SECTOR = 512
 
 _HINT = "restore the file from a copy, or begin a new run with another output"
 
@@ -47,6 +49,27 @@ def load_ledger(paths: RunPaths) -> Ledger:
     ledger = _read_journal(paths, None)
     torn = _first_torn(paths, ledger)
     return ledger if torn is None else _read_journal(paths, torn)
+
+
+def load_begun(paths: RunPaths) -> Optional[Ledger]:
+    """Return the state of a run as `load_ledger` does; None if the run ended at its beginning.
+
+    Such a run has no results, because a mark comes before the first one. It has no manifest either:
+    the manifest is put in its place after the first mark.
+
+    Raises:
+        IntegrityError: A file was changed, or belongs to another run.
+        FileNotFoundError: There is no journal.
+    """
+    with open(paths.journal, "rb") as file:
+        header = file.read(HEADER_SIZE)
+    has_header = len(header) == HEADER_SIZE and any(header)
+    ledger = load_ledger(paths) if has_header else None
+    if ledger is not None and ledger.durable.records:
+        return ledger
+    if os.path.exists(paths.manifest):
+        _refuse(paths.journal, "its records are missing", None)
+    return None
 
 
 def records_of(path: str, start: int = 0, stop: Optional[int] = None) -> Iterator[JournalRecord]:
@@ -137,9 +160,14 @@ def _is_right(block: Block, index: int, ledger: Ledger) -> bool:
 
 
 def _is_lost(path: str, index: int) -> bool:
-    """Return whether a journal has only zero bytes, or none, from a record to its end."""
+    """Return whether a journal was lost from a record, or from a sector in it, to its end.
+
+    The lost bytes are missing or zero.
+    """
+    start = HEADER_SIZE + index * RECORD_SIZE
+    sector = start + -start % _SECTOR
     with open(path, "rb") as file:
-        file.seek(HEADER_SIZE + index * RECORD_SIZE)
+        file.seek(sector if sector < start + RECORD_SIZE else start)
         return not any(any(data) for data in iter(lambda: file.read(_BYTES), b""))
 
 
@@ -195,15 +223,28 @@ def _first_torn_of(paths: RunPaths, ledger: Ledger, covered: _Covered) -> Option
                 data = _read_at(file, record.offset, record.length)
                 crc = crc32(data, crc)
                 if crc != record.crc:
-                    if len(data) < record.length or _is_lost_line(data):
+                    if _is_lost_line(file, record, data):
                         return at
                     _refuse_line(covered.path, record)
     return None
 
 
-def _is_lost_line(data: bytes) -> bool:
-    """Return whether the end of a line was lost in a power failure."""
-    return _LOST in data or data.endswith(b"\0")
+def _is_lost_line(file: BinaryIO, record: JournalRecord, data: bytes) -> bool:
+    """Return whether a line, or a part of it, was lost in a power failure.
+
+    Args:
+        file: The file.
+        record: The record of the line.
+        data: The line as it is now.
+    """
+    if len(data) < record.length:
+        return True
+    start, end = record.offset, record.offset + record.length
+    ends_of_sectors = range(start // _SECTOR * _SECTOR + _SECTOR, end + 1, _SECTOR)
+    if any(data[place - start - 1] == 0 for place in ends_of_sectors):
+        return True
+    # The line ends within a sector, whose rest must then be lost, too.
+    return data.endswith(b"\0") and not any(_read_at(file, end, -end % _SECTOR))
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

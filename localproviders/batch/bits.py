@@ -46,3 +46,11 @@ class Bits:
         self._bytes[row >> 3] &= ~(1 << (row & 7))
         self.count -= 1
         return True
+
+    def move_to(self, other: Bits) -> None:
+        """Remove all rows, and add them to another set."""
+        for place, byte in enumerate(self._bytes):
+            if byte:
+                other.add_all(place * 8 + bit for bit in range(8) if byte >> bit & 1)
+        self._bytes.clear()
+        self.count = 0

@@ -10,9 +10,10 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
-from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
 from localproviders.batch.jobs import EMBEDDING, Answer
+from localproviders.batch.outages import causes_of, is_outage
 from localproviders.batch.pacing import Clockwork, Rate
 from localproviders.batch.recorder import InOrder, Outcome, Recorder, is_full_disk
 from localproviders.batch.report import BatchReport
@@ -26,7 +27,6 @@ from localproviders.errors import (
     ProviderError,
     ServerBusyError,
     TransportError,
-    UnreachableError,
 )
 from localproviders.types.limits import CancelToken
 from localproviders.types.requests import BATCH_CHARACTERS, BATCH_SIZE
@@ -38,8 +38,8 @@ OnProgress = Callable[[BatchReport], object]
 # Longest time in seconds between two checks of the run's limits, and shortest time between two
 # reports of its progress.
 _STEP_S, _PROGRESS_S = 0.5, 0.25
-# The run stops after this many consecutive rows for which no server was reachable.
-_MOST_UNREACHABLE = 100
+# The run stops after this many consecutive rows whose errors concern all rows.
+_MOST_OUTAGES = 100
 # With `ordered`, no new rows are sent while this many results are held back for an earlier row. If
 # four times the number of requests in flight is larger, that number is the limit.
 _FEWEST_WAITING = 256
@@ -63,6 +63,7 @@ class Plan(NamedTuple):
         cancel: A token that ends the run.
         skipped: Number of rows that had an answer before this run.
         changed: Number of rows whose content has changed.
+        model: Model of the rows that name none; None is the provider's model.
     """
 
     rows: int
@@ -75,6 +76,7 @@ class Plan(NamedTuple):
     cancel: Optional[CancelToken]
     skipped: int
     changed: int
+    model: Optional[str] = None
 
 
 class _Open(NamedTuple):
@@ -154,7 +156,9 @@ class Coordinator:
         self._has_more = True
         self._asked = False
         self.stopped: Optional[str] = None
-        self._asked_again = self._new_failures = self._unreachable = self._skipped = 0
+        self._asked_again = self._new_failures = self._outages = self._skipped = 0
+        # The model of the run, which was checked at its start, and the models that have answered.
+        self._known_models: Set[Optional[str]] = {None, plan.model}
         self._usage = [0, 0]
         self._reported = clock()
 
@@ -351,27 +355,40 @@ class Coordinator:
 
     def _tell_windows(self, task: _Task, answers: Sequence[Answer]) -> None:
         first = answers[0]
-        outcome = DELIVERED if first.error is None else _outcome_of(first.error)
-        value = first.value if first.error is None else first.error
-        elapsed = self._clock() - task.started
-        timings = getattr(value, "timings", None)
+        # If several hosts were tried, each of them has its own error.
+        values = [first.value] if first.error is None else causes_of(first.error)
         tokens = first.usage.completion_tokens or sum(map(_characters, task.rows)) or 1
-        first_s = getattr(timings, "first_token_s", None)
-        ended = Ended(0, outcome, elapsed, tokens, first_s)
-        self._windows.end(getattr(value, "endpoint", None), task.numbers, ended)
+        elapsed_s = self._clock() - task.started
+        for value in values:
+            timings = getattr(value, "timings", None)
+            first_s = getattr(timings, "first_token_s", None)
+            ended = Ended(0, _outcome_of(value), elapsed_s, tokens, first_s)
+            self._windows.end(getattr(value, "endpoint", None), task.numbers, ended)
 
     def _add_outcome(self, outcome: Outcome) -> None:
         usage, error = outcome.answer.usage, outcome.answer.error
         self._usage[0] += usage.prompt_tokens or 0
         self._usage[1] += usage.completion_tokens or 0
-        self._unreachable = self._unreachable + 1 if isinstance(error, UnreachableError) else 0
         if error is not None:
             self._new_failures += 1
-        self._ready.append(outcome)
+        self._ready.append(self._with_outage(outcome))
         most = self._plan.max_failures
         is_much = most is not None and self._new_failures > most
-        if self.stopped is None and (is_much or self._unreachable >= _MOST_UNREACHABLE):
+        if self.stopped is None and (is_much or self._outages >= _MOST_OUTAGES):
             self.stopped = "failures"
+
+    def _with_outage(self, outcome: Outcome) -> Outcome:
+        """Count an outage, or the end of one; return the outcome with its `is_outage`."""
+        job, error = outcome.row.job, outcome.answer.error
+        if job is None:
+            return outcome  # nothing was sent, so nothing is known about the server
+        model = job.request.model
+        if error is None:
+            self._known_models.add(model)
+        has_known_model = model in self._known_models
+        found = error is not None and is_outage(error, has_known_model=has_known_model)
+        self._outages = self._outages + 1 if found else 0
+        return outcome._replace(is_outage=found)
 
     def _write(self) -> None:
         """Write the results that are ready."""
@@ -430,10 +447,13 @@ class Coordinator:
         )
 
 
-def _outcome_of(error: ProviderError) -> str:
-    if isinstance(error, (ServerBusyError, LimitError)):
+def _outcome_of(value: Any) -> str:
+    """Return the outcome of a request, from its response or its error."""
+    if isinstance(value, (ServerBusyError, LimitError)):
         return BUSY
-    return LOST if isinstance(error, TransportError) else OTHER
+    if isinstance(value, TransportError):
+        return LOST
+    return OTHER if isinstance(value, ProviderError) else DELIVERED
 
 
 def _characters(found: _Open) -> int:

@@ -12,12 +12,19 @@ from localproviders._lock import Lock
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
 from localproviders.batch.assembling import assemble
-from localproviders.batch.audit import load_ledger
+from localproviders.batch.audit import load_begun
 from localproviders.batch.bits import Bits
 from localproviders.batch.finishing import Finish, error_classes
-from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
+from localproviders.batch.journal import SUCCEEDED
 from localproviders.batch.ledger import Ledger
-from localproviders.batch.manifest import Manifest, SourceFacts, read_manifest, refuse_other_run
+from localproviders.batch.manifest import (
+    Manifest,
+    SourceFacts,
+    read_manifest,
+    refuse_other_columns,
+    refuse_other_run,
+    refuse_other_shard,
+)
 from localproviders.batch.models import served_digest
 from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_of
 from localproviders.batch.pacing import Clockwork
@@ -28,7 +35,7 @@ from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
-from localproviders.batch.vectors import VectorLines, dimensions_in
+from localproviders.batch.vectors import VectorLines, dimensions_in, ids_path, recover_ids
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
@@ -45,9 +52,13 @@ class FileRun:
     """
 
     def __init__(self, arguments: Arguments, paths: RunPaths) -> None:
-        self._arguments = arguments
         self._paths = paths
         self._form_name = form_of(paths.output)
+        if self._form_name == ".npy":
+            # A matrix always has the order of the rows at the end. Before that, it has no place for
+            # the errors, which `ordered` would write into it.
+            arguments = arguments._replace(ordered=False)
+        self._arguments = arguments
         self._clockwork = Clockwork(time.monotonic)
         self._started = time.monotonic()
         self._is_mixed = False
@@ -62,11 +73,27 @@ class FileRun:
             with Lock(self._paths.lock):
                 file = open_source(arguments.source, self._paths.folder, timed=self._timed)
                 try:
+                    self._check_source(file)
                     return self._run(file, workers)
                 finally:
                     file.close()
         finally:
             workers.close()
+
+    def _check_source(self, file: RowFile) -> None:
+        """Check that the run does not write to its source.
+
+        Raises:
+            ConfigurationError: The source is one of the run's own files.
+        """
+        paths = self._paths
+        own = (paths.output, paths.journal, paths.failures, paths.manifest, ids_path(paths.output))
+        for path in own:
+            if file.is_at(path):
+                raise ConfigurationError(
+                    f"the source is {path!r}, to which the run would write",
+                    hint="write to another output",
+                )
 
     def _timed(self, items: Iterable[Any]) -> Iterator[Any]:
         """Yield the items of an iterable, and count the time that it takes to get them."""
@@ -82,6 +109,8 @@ class FileRun:
             form.dimensions = dimensions_in(self._paths, ledger.records)
         digest = served_digest(arguments.provider, arguments.rules.fields.get("model"))
         manifest = None if ledger is None else self._same_run(ledger, digest)
+        if ledger is not None:
+            self._check_columns(ledger, form)
         rows, facts = self._facts(file, reader, manifest)
         store = Store(self._paths, ledger)
         try:
@@ -110,27 +139,29 @@ class FileRun:
             IntegrityError: A file of the run was changed.
         """
         paths = self._paths
-        is_ours = os.path.exists(paths.journal)
-        if not is_ours and _size(paths.output) > 0 and not self._arguments.force:
+        if os.path.exists(paths.journal):
+            return load_begun(paths)
+        if _size(paths.output) > 0 and not self._arguments.force:
             raise ConfigurationError(
                 f"{paths.output!r} exists and is not the output of a run",
                 hint="write to another file, or pass force=True to replace it",
             )
-        # A run that was killed at its beginning has a journal without records.
-        if _size(paths.journal) < HEADER_SIZE + RECORD_SIZE:
-            return None
-        return load_ledger(paths)
+        return None
 
     def _same_run(self, ledger: Ledger, digest: Tuple[Optional[str], Optional[str]]) -> Manifest:
         """Return the manifest of an earlier run, after comparing that run with this one.
 
         Raises:
             ConfigurationError: The arguments or the digest of the model differ, and `force` is
-                False.
+                False; or the shard differs.
+            IntegrityError: The manifest, or the file with the ids of vectors, was changed.
         """
         manifest = read_manifest(self._paths, ledger.manifest)
+        recover_ids(self._paths, manifest)
         arguments = self._arguments
         names = manifest.differences(arguments.described(self._form_name))
+        if "shard" in names:
+            raise refuse_other_shard(self._paths.output)
         if names and not arguments.force:
             raise refuse_other_run(self._paths.output, names)
         self._is_mixed = bool(names)
@@ -143,6 +174,20 @@ class FileRun:
             )
         self._is_mixed = self._is_mixed or before is not None
         return manifest
+
+    def _check_columns(self, ledger: Ledger, form: OutputForm) -> None:
+        """Check that `force` does not mix lines with different columns.
+
+        Without `force`, the columns can differ only if those of the source do. Then all rows have
+        changed, so that no earlier line counts.
+
+        Raises:
+            ConfigurationError: The columns differ.
+        """
+        is_table = isinstance(form, CsvLines) and self._is_mixed and ledger.lines > 0
+        part = rewriting.Part(self._paths, ledger.records)
+        if is_table and rewriting.head_of(part) != form.head():
+            raise refuse_other_columns(self._paths.output)
 
     # --- the source ---------------------------------------------------------------------------
 

@@ -10,13 +10,7 @@ from typing import Iterator, Optional, Tuple
 from localproviders.batch import rewriting
 from localproviders.batch.arguments import Arguments
 from localproviders.batch.audit import records_of
-from localproviders.batch.journal import (
-    CLOSED,
-    FAILED,
-    IN_OUTPUT,
-    RETRYABLE,
-    JournalRecord,
-)
+from localproviders.batch.journal import CLOSED, COMPLETE, FAILURES, IN_OUTPUT, JournalRecord
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import Manifest
 from localproviders.batch.outputs import OutputForm
@@ -27,13 +21,12 @@ from localproviders.batch.store import Entry, Store
 from localproviders.batch.vectors import (
     NewIds,
     VectorLines,
-    digest_of_ids,
     id_line,
     id_lines,
+    is_final,
     matrix_head,
+    note_ids,
 )
-
-_STATES_OF_FAILURES = (FAILED, RETRYABLE, CLOSED)
 
 
 class Finish:
@@ -76,7 +69,7 @@ class Finish:
         store = self._store
         store.close_failures()
         self._end()
-        if store.ledger.superseded:
+        if self._is_stale():
             made = Store(rewriting.beside(self._paths), None, run=store.ledger.run)
             try:
                 rewriting.fill(made, self._in_order(), self._form.head())
@@ -85,6 +78,18 @@ class Finish:
                 made.close()
             store.close()
             rewriting.put_in_place(self._paths)
+
+    def _is_stale(self) -> bool:
+        """Return whether the output must be written again.
+
+        Reasons are lines that no longer count, other columns than those of an earlier run without
+        results, and, if the run is ordered, lines in another order. Lines of an earlier run may
+        have another order, and so do the errors that are copied from the file of failures.
+        """
+        ledger, part = self._store.ledger, rewriting.Part(self._paths, self._store.ledger.records)
+        if ledger.superseded or rewriting.head_of(part) != self._form.head():
+            return True
+        return self._arguments.ordered and not rewriting.is_in_order(part)
 
     def _in_order(self, *, failures: bool = False) -> Iterator[Entry]:
         parts = [rewriting.Part(self._paths, self._store.ledger.records)]
@@ -95,43 +100,35 @@ class Finish:
         """Record that the run is finished, unless this was recorded before."""
         if self._manifest.finish():
             self._store.put_manifest(self._manifest)
-        if self._store.ledger.ended != "complete":
-            self._store.end("complete")
+        if self._store.ledger.ended != COMPLETE:
+            self._store.end(COMPLETE)
 
     def _end_new(self, made: Store) -> None:
         made.begun = self._store.ledger.begun
         made.refer_to(self._manifest)
-        made.end("complete")
+        made.end(COMPLETE)
 
     # --- vectors ------------------------------------------------------------------------------
 
     def _finish_vectors(self, form: VectorLines) -> None:
-        head = matrix_head(self._arguments.rows_of_shard(self._manifest.rows), form.dimensions or 0)
-        if self._is_final(head):
+        if is_final(self._paths, self._store.ledger, self._manifest):
+            self._end()
             return
+        head = matrix_head(self._manifest.shard_rows, form.dimensions or 0)
         made = Store(rewriting.beside(self._paths), None, run=self._store.ledger.run)
         try:
             with NewIds(self._paths) as ids:
                 rewriting.fill(made, self._vectors(form, ids), head)
-            self._manifest.facts["ids"] = ids.digest
+            note_ids(self._manifest, ids)
             self._manifest.finish()
             self._store.put_manifest(self._manifest)
-            self._store.end("complete")
+            self._store.end(COMPLETE)
             self._end_new(made)
         finally:
             made.close()
         self._store.close()
         ids.put_in_place(self._paths)
         rewriting.put_in_place(self._paths)
-
-    def _is_final(self, head: bytes) -> bool:
-        """Return whether an earlier run has finished the matrix and the file with the ids."""
-        facts = self._manifest.facts
-        is_finished = self._store.ledger.ended == "complete" and facts.get("finished", False)
-        if not is_finished or facts.get("ids") != digest_of_ids(self._paths.output):
-            return False
-        with open(self._paths.output, "rb") as file:
-            return file.read(len(head)) == head
 
     def _vectors(self, form: VectorLines, ids: NewIds) -> Iterator[Entry]:
         """Yield the vectors in the order of the rows, and write the file with the ids."""
@@ -167,7 +164,7 @@ def error_classes(
     for record in records_of(paths.journal, 0, ledger.records):
         # In a matrix, a failed row has only NaN. The error is in the file with the ids.
         before = next(names, {}) if record.state in IN_OUTPUT else {}
-        if record.state not in _STATES_OF_FAILURES:
+        if record.state not in FAILURES:
             continue
         if record.state == CLOSED and isinstance(form, VectorLines):
             yield record.row, before.get("error", {}).get("code")

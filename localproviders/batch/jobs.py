@@ -115,7 +115,7 @@ def _embed(provider: ModelProvider, jobs: Sequence[Job], options: Options) -> Li
     try:
         response = provider.embed(request, **options)
     except ProviderError as error:
-        if not error.embedded:
+        if not error.embedded and not isinstance(error, EmbeddingError):
             raise
         return _partly(provider, jobs, _bare(error))
     found, start = [], 0

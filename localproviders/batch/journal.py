@@ -33,6 +33,9 @@ CLOSED = 4
 #: The content of the row has changed, or the source no longer has the row: its result no longer
 #: counts.
 CHANGED = 5
+#: The row failed, but a later request may succeed; its line is in the output, because the run is
+#: ordered. When all rows have a result, the row becomes ``CLOSED``.
+UNSETTLED = 6
 #: All bytes before this record are on the disk. The record has the checksums of all files.
 MARK = 16
 #: A `MARK` at the end of a session. Its `reason` says why the session ended.
@@ -41,14 +44,17 @@ END = 17
 MANIFEST = 18
 
 #: States whose records have a line in the output, and those with a line in the file of failures.
-IN_OUTPUT, IN_FAILURES = (SUCCEEDED, CLOSED), (FAILED, RETRYABLE)
+IN_OUTPUT, IN_FAILURES = (SUCCEEDED, CLOSED, UNSETTLED), (FAILED, RETRYABLE)
+#: States of rows that failed.
+FAILURES = (FAILED, RETRYABLE, CLOSED, UNSETTLED)
 #: States of records with checksums of all files.
 MARKS = (MARK, END)
 
 #: The reasons of an `END`, in the order of their numbers. ``complete`` means that all rows have a
 #: result, ``interrupted`` that an exception ended the session. The others are values of
 #: `BatchReport.stopped`.
-REASONS = ("complete", "deadline", "failures", "cancelled", "disk", "interrupted")
+COMPLETE = "complete"
+REASONS = (COMPLETE, "deadline", "failures", "cancelled", "disk", "interrupted")
 
 # --- bytes ------------------------------------------------------------------------------------
 

@@ -11,15 +11,16 @@ from localproviders.batch.bits import Bits
 from localproviders.batch.journal import (
     CHANGED,
     CLOSED,
+    COMPLETE,
     END,
-    FAILED,
+    FAILURES,
     IN_FAILURES,
     IN_OUTPUT,
     MANIFEST,
     MARKS,
     REASONS,
-    RETRYABLE,
     SUCCEEDED,
+    UNSETTLED,
     Block,
     JournalRecord,
 )
@@ -68,15 +69,18 @@ class Ledger:
         self.output: Extent = Extent()
         self.failures: Extent = Extent()
         self.durable: Durable = Durable(0, Extent(), Extent())
-        self.rows: Dict[int, Bits] = {
-            state: Bits() for state in (SUCCEEDED, FAILED, RETRYABLE, CLOSED)
-        }
+        self.rows: Dict[int, Bits] = {state: Bits() for state in (SUCCEEDED, *FAILURES)}
         self.manifest: Optional[int] = None
         self.ended: Optional[str] = None
 
     def state_of(self, row: int) -> int:
         """Return the state of a row; 0 if it has no result."""
         return next((state for state, rows in self.rows.items() if row in rows), 0)
+
+    @property
+    def failed(self) -> int:
+        """Number of rows whose last result is an error."""
+        return sum(self.rows[state].count for state in FAILURES)
 
     def first_open(self, rows: int) -> int:
         """Return the first row without a result; `rows` if all have one."""
@@ -88,12 +92,12 @@ class Ledger:
 
         A later line replaces them, or the content of their row has changed.
         """
-        return self.lines - self.rows[SUCCEEDED].count - self.rows[CLOSED].count
+        return self.lines - sum(self.rows[state].count for state in IN_OUTPUT)
 
     def add_block(self, block: Block) -> None:
         """Add records whose checksums were checked before."""
         states = {*block.states}
-        if states <= _PLAIN and not any(self.rows[each].count for each in _OTHERS):
+        if states <= _PLAIN and not self.failed:
             # The usual case is a run without failures. For speed, it makes no object for a record.
             rows = block.rows
             if len(states) > 1 or SUCCEEDED not in states:
@@ -101,8 +105,10 @@ class Ledger:
             self.rows[SUCCEEDED].add_all(rows)
             self.lines += len(rows)
         else:
-            for row, state in zip(block.rows, block.states):
+            for index, (row, state) in enumerate(zip(block.rows, block.states)):
                 self._set(row, state)
+                if state == END:
+                    self._settle(block[index])
         self._add_ends(block)
 
     def _add_ends(self, block: Block) -> None:
@@ -126,6 +132,8 @@ class Ledger:
     def add(self, record: JournalRecord) -> None:
         """Add one record."""
         self._set(record.row, record.state)
+        if record.state == END:
+            self._settle(record)
         for states, add in _ENDS:
             if record.state in states:
                 add(self, record)
@@ -146,6 +154,11 @@ class Ledger:
                     rows.discard(row)
         if state in self.rows:
             self.rows[state].add(row)
+
+    def _settle(self, end: JournalRecord) -> None:
+        """Close the unsettled rows if all rows have a result."""
+        if REASONS[end.reason] == COMPLETE:
+            self.rows[UNSETTLED].move_to(self.rows[CLOSED])
 
     def _end_output(self, record: JournalRecord) -> None:
         is_mark = record.state in MARKS
@@ -175,9 +188,8 @@ class Durable(NamedTuple):
     failures: Extent
 
 
-# States of records in a run without failures, and the states that such a run does not have.
+# States of records in a run without failures.
 _PLAIN = {SUCCEEDED, MANIFEST, *MARKS}
-_OTHERS = (FAILED, RETRYABLE, CLOSED)
 # The last record with one of these states says where a file ends, or which manifest is valid.
 _ENDS = (
     ((*IN_OUTPUT, *MARKS), Ledger._end_output),

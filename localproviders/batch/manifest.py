@@ -145,9 +145,10 @@ class Manifest:
         return is_new
 
     def take_answers(self, other: Manifest, *, with_source: bool = False) -> None:
-        """Copy the models, the servers and, with `with_source`, the source of another manifest."""
-        for name in ("models", "servers", *(["source"] if with_source else [])):
-            self.facts[name] = other.facts[name]
+        """Copy the facts about the results and, with `with_source`, the source of another run."""
+        for name in ("models", "servers", "ids", *(["source"] if with_source else [])):
+            if name in other.facts:
+                self.facts[name] = other.facts[name]
 
     def note_model(self, model: str, digest: Optional[str]) -> None:
         """Note the digest of the run's model. It may differ from the digest of an earlier run."""
@@ -227,6 +228,22 @@ def read_manifest(paths: RunPaths, digest: Optional[int]) -> Manifest:
         f"{paths.manifest!r} was changed or is missing: it does not belong to its journal",
         path=paths.manifest,
         hint="restore the file from a copy, or begin a new run with another output",
+    )
+
+
+def refuse_other_shard(output: str) -> ConfigurationError:
+    """Return the error for a run with another `shard` than the earlier results."""
+    return ConfigurationError(
+        f"{output!r} has the results of another part of the rows, so this run needs the same shard",
+        hint="write to another output, and join both with merge",
+    )
+
+
+def refuse_other_columns(output: str) -> ConfigurationError:
+    """Return the error for a table whose columns would differ from those of other results."""
+    return ConfigurationError(
+        f"{output!r} has other columns, and a table cannot mix them",
+        hint="write to another output, or to a .jsonl file",
     )
 
 

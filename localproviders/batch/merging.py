@@ -7,25 +7,24 @@ from typing import Iterable, Iterator, List, Optional, Tuple
 
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
-from localproviders.batch.audit import load_ledger
-from localproviders.batch.manifest import Manifest, read_manifest
+from localproviders.batch.manifest import Manifest, refuse_other_columns
 from localproviders.batch.outputs import form_of
 from localproviders.batch.paths import PathLike, RunPaths
-from localproviders.batch.reading import report_of
+from localproviders.batch.reading import load_run, report_of
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rewriting import Part
 from localproviders.batch.store import Entry, Store
 from localproviders.batch.vectors import (
     NewIds,
     VectorLines,
-    digest_of_ids,
     dimensions_in,
     id_lines,
-    ids_path,
+    is_final,
     matrix_head,
+    note_ids,
 )
 from localproviders.batch.wire.lines import write_line
-from localproviders.errors import ConfigurationError, IntegrityError
+from localproviders.errors import ConfigurationError
 
 
 def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -> BatchReport:
@@ -44,8 +43,8 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
         The report of the new output.
 
     Raises:
-        ConfigurationError: A row is in no part, the parts have different sources or arguments, or
-            the new output exists already.
+        ConfigurationError: A row is in no part; the parts have different sources, arguments or
+            columns; or the new output exists already.
         IntegrityError: A part was changed, or a row is in two parts.
         LockHeldError: Another process, or another thread, writes to the new output.
     """
@@ -55,10 +54,11 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
         raise ConfigurationError("there is no part to merge", hint="pass the paths of the parts")
     manifest = _common([each[1] for each in loaded], [each[0].paths for each in loaded], force)
     _check_output(paths, [each[0].paths for each in loaded], force)
+    _check_columns([each[0] for each in loaded])
     with Lock(paths.lock):
         rewriting.recover(paths)
         _write(paths, [each[0] for each in loaded], manifest)
-    return report_of(paths, load_ledger(paths))
+    return report_of(*load_run(paths))
 
 
 def _load(path: PathLike) -> Tuple[Part, Manifest]:
@@ -68,11 +68,12 @@ def _load(path: PathLike) -> Tuple[Part, Manifest]:
             f"{paths.output!r} has no journal, so it is not the output of a run",
             hint="pass the paths of the outputs, with the files beside them",
         )
-    ledger = load_ledger(paths)
-    manifest = read_manifest(paths, ledger.manifest)
-    if manifest.facts.get("ids") not in (None, digest_of_ids(paths.output)):
-        path = ids_path(paths.output)
-        raise IntegrityError(f"{path!r} was changed or is missing", path=path)
+    ledger, manifest = load_run(paths)
+    if form_of(paths.output) == ".npy" and not is_final(paths, ledger, manifest):
+        raise ConfigurationError(
+            f"{paths.output!r} is not finished",
+            hint="finish the runs of all shards, and then merge their outputs",
+        )
     return Part(paths, ledger.records), manifest
 
 
@@ -96,6 +97,17 @@ def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Ma
                 hint="pass force=True to join them all the same",
             )
     return first.without_shard(manifests)
+
+
+def _check_columns(parts: List[Part]) -> None:
+    """Check that all parts have the same columns, if they are tables.
+
+    Raises:
+        ConfigurationError: The columns of two parts differ.
+    """
+    for part in parts if form_of(parts[0].paths.output) == ".csv" else ():
+        if rewriting.head_of(part) != rewriting.head_of(parts[0]):
+            raise refuse_other_columns(part.paths.output)
 
 
 def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:
@@ -171,9 +183,9 @@ def _fill_matrix(
     def entries() -> Iterator[Entry]:
         for entry in rewriting.in_order(parts, manifest.rows, paths.folder):
             ids.write(write_line(next(lines[entry.part])))
-            yield entry if entry.line else form.lost(entry)
+            yield form.closed(entry)
 
     with ids:
         count = rewriting.fill(store, entries(), head)
-    manifest.facts["ids"] = ids.digest
+    note_ids(manifest, ids)
     return count

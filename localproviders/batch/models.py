@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Tuple
 
 from localproviders.batch.arguments import Arguments
-from localproviders.errors import (
-    AuthenticationError,
-    LocalityError,
-    ModelNotFoundError,
-    ProviderError,
-    UnreachableError,
-)
+from localproviders.batch.outages import is_outage_at_start
+from localproviders.errors import ProviderError
 from localproviders.provider import ModelProvider
-
-# If the provider raises one of these errors, the request of each row would fail with it, too.
-_ERRORS_OF_ALL_ROWS = (AuthenticationError, LocalityError, ModelNotFoundError, UnreachableError)
 
 
 def default_model(provider: ModelProvider) -> Optional[str]:
-    """Return the default model of a provider; None if it has none, or does not report it."""
+    """Return the default model of a provider; None if it has none, or does not report it.
+
+    Raises:
+        ConfigurationError: The configuration, which may name the model, is invalid.
+    """
     settings = getattr(provider, "settings", None)
-    found: Any = getattr(settings, "model", None)
+    # A `LocalProvider` has no settings. If its model is configured, the configuration is read.
+    owner, name = (provider, "_model") if settings is None else (settings, "model")
+    found: Any = getattr(owner, name, None)
     return found if isinstance(found, str) else None
 
 
@@ -37,16 +35,19 @@ def served_digest(
     Raises:
         ModelNotFoundError: The server does not have the model.
         UnreachableError: No server answers.
+        CertificateError: The TLS handshake failed.
         AuthenticationError: The server refuses the API key.
+        LocalityError: The policy `locality` forbids the server or the model.
+        AllFailedError: There are several servers, and each has one of these errors.
     """
     model = model or default_model(provider)
     if model is None:
         return None, None  # each row names its model
     try:
         return model, provider.model_info(model).digest
-    except _ERRORS_OF_ALL_ROWS:
-        raise
-    except ProviderError:
+    except ProviderError as error:
+        if is_outage_at_start(error):
+            raise
         return model, None  # the server may still answer the rows
 
 

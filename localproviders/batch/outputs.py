@@ -84,7 +84,7 @@ class CsvLines:
         id_field: The column with the id.
 
     Raises:
-        ConfigurationError: A column for the answers would have the name of a column of the source.
+        ConfigurationError: Two columns would have the same name.
     """
 
     def __init__(
@@ -103,6 +103,13 @@ class CsvLines:
             raise ConfigurationError(
                 f"the source has a column {both!r}, but the output needs this name for the answers",
                 hint="rename the column or the question, or write to a .jsonl file",
+            )
+        names = [*self._own_id, *self._answers]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ConfigurationError(
+                f"two columns of the output would have the name {repeated!r}",
+                hint="rename the question, or write to a .jsonl file",
             )
 
     def _has_id(self, id_field: Optional[str]) -> bool:
@@ -160,7 +167,9 @@ class CsvLines:
 def _csv_line(cells: Sequence[Any]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text).writerow(cells)
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    # Like the lone half of a surrogate pair, a zero byte is written as an escape: older versions of
+    # Python cannot read it in a CSV file, and it could look like a byte lost in a power failure.
+    return text.getvalue().replace("\0", r"\x00").encode("utf-8", "backslashreplace")
 
 
 #: The suffixes of outputs. Each one stands for a format.

@@ -17,7 +17,7 @@ class RunPaths:
     """The paths of the files of a run.
 
     Args:
-        output: Path of the output.
+        output: Path of the output. If it is a symbolic link, the file to which it leads is used.
 
     Attributes:
         output: Path of the output.
@@ -31,7 +31,10 @@ class RunPaths:
     __slots__ = ("failures", "folder", "journal", "lock", "manifest", "output")
 
     def __init__(self, output: PathLike) -> None:
-        self.output: str = path_text(output)
+        path = path_text(output)
+        # With the path of the link, two runs could write to the same output at once, and a new
+        # output would replace the link.
+        self.output: str = os.path.realpath(path) if os.path.islink(path) else path
         self.journal: str = f"{self.output}.journal"
         self.failures: str = f"{self.output}.failures"
         self.manifest: str = f"{self.output}.manifest"

@@ -10,6 +10,7 @@ from typing import BinaryIO, Dict, Iterator, List, Optional, Set, Tuple
 from localproviders.batch.audit import blocks_of
 from localproviders.batch.bits import Bits
 from localproviders.batch.ids import IdCheck, hash_of
+from localproviders.batch.journal import FAILURES, SUCCEEDED
 from localproviders.batch.ledger import Ledger
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile
@@ -117,4 +118,4 @@ def _write_digests(path: str, records: int, file: BinaryIO) -> int:
     return end
 
 
-_WITH_DIGEST = frozenset(range(1, 5))
+_WITH_DIGEST = frozenset((SUCCEEDED, *FAILURES))

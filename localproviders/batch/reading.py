@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import BinaryIO, Iterator
+from typing import BinaryIO, Iterator, Tuple
 
 from localproviders.batch import rewriting
-from localproviders.batch.audit import load_ledger
-from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED
+from localproviders.batch.audit import load_begun
+from localproviders.batch.journal import FAILED, RETRYABLE, SUCCEEDED
 from localproviders.batch.ledger import Ledger
-from localproviders.batch.manifest import read_manifest
+from localproviders.batch.manifest import Manifest, read_manifest
 from localproviders.batch.outputs import form_of
 from localproviders.batch.paths import PathLike, RunPaths
 from localproviders.batch.report import BatchReport
 from localproviders.batch.results import BatchRecord
+from localproviders.batch.vectors import check_ids
 from localproviders.errors import ConfigurationError, IntegrityError
 from localproviders.types.responses import Usage
 
@@ -34,8 +35,8 @@ def read(path: PathLike) -> Iterator[BatchRecord]:
         path: Path of the output, with the suffix ``.jsonl``.
 
     Raises:
-        ConfigurationError: The file is missing, or has another format. Read CSV files and vectors
-            with other modules.
+        ConfigurationError: The file is missing, or has another format, or its run ended before it
+            had a result. Read CSV files and vectors with other modules.
         IntegrityError: The output or the journal was changed, or a line has no result.
     """
     paths = rewriting.for_reading(RunPaths(path))
@@ -46,8 +47,8 @@ def read(path: PathLike) -> Iterator[BatchRecord]:
         )
     if not os.path.exists(paths.journal):
         return _read_all(paths.output)
-    ledger = load_ledger(paths)
-    manifest, rows = read_manifest(paths, ledger.manifest), ledger.rows
+    ledger, manifest = load_run(paths)
+    rows = ledger.rows
     if ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count:
         return _read_latest(paths, ledger, manifest.rows)
     return _read_lines(paths.output, ledger.output.size)
@@ -101,7 +102,8 @@ def status(path: PathLike) -> BatchReport:
         if all rows have a result, and also if the run was killed or is still running.
 
     Raises:
-        ConfigurationError: There is no journal beside the file.
+        ConfigurationError: There is no journal beside the file, or its run ended before it had a
+            result.
         IntegrityError: The output or the journal was changed.
     """
     paths = rewriting.for_reading(RunPaths(path))
@@ -111,18 +113,34 @@ def status(path: PathLike) -> BatchReport:
             f"{paths.output!r} has no journal, so it is not the output of a run",
             hint=f"copy {os.path.basename(paths.journal)!r} and the manifest beside it, too",
         )
-    return report_of(paths, load_ledger(paths))
+    return report_of(*load_run(paths))
 
 
-def report_of(paths: RunPaths, ledger: Ledger) -> BatchReport:
-    """Return a report with the counts of a ledger."""
+def load_run(paths: RunPaths) -> Tuple[Ledger, Manifest]:
+    """Return the state and the manifest of a run, after checking its files.
+
+    Raises:
+        ConfigurationError: The run was killed at its beginning.
+        IntegrityError: A file was changed.
+    """
+    ledger = load_begun(paths)
+    if ledger is None:
+        raise ConfigurationError(
+            f"the run with the output {paths.output!r} ended before it had a result",
+            hint="run it again",
+        )
     manifest = read_manifest(paths, ledger.manifest)
-    counts = {state: rows.count for state, rows in ledger.rows.items()}
+    check_ids(paths, manifest)
+    return ledger, manifest
+
+
+def report_of(ledger: Ledger, manifest: Manifest) -> BatchReport:
+    """Return a report with the counts of a run."""
     tokens = (ledger.prompt_tokens or None, ledger.completion_tokens or None)
     return BatchReport(
         rows=manifest.shard_rows,
-        succeeded=counts[SUCCEEDED],
-        failed=counts[FAILED] + counts[RETRYABLE] + counts[CLOSED],
+        succeeded=ledger.rows[SUCCEEDED].count,
+        failed=ledger.failed,
         usage=Usage(prompt_tokens=tokens[0], completion_tokens=tokens[1]),
         stopped=_STOPPED.get(str(ledger.ended), ledger.ended),
     )

@@ -8,13 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Protocol, Sequence
 
 from localproviders.batch.bits import Bits
 from localproviders.batch.jobs import Answer
-from localproviders.batch.journal import (
-    CLOSED,
-    FAILED,
-    RETRYABLE,
-    SUCCEEDED,
-    small,
-)
+from localproviders.batch.journal import CLOSED, FAILED, SUCCEEDED, small
 from localproviders.batch.manifest import Manifest
 from localproviders.batch.outputs import OutputForm
 from localproviders.batch.results import BatchRecord
@@ -48,11 +42,13 @@ class Outcome(NamedTuple):
         row: The row.
         digest: Digest of the row's content.
         answer: The answer or the error.
+        is_outage: Whether the error concerns all rows, such as that of a server that is down.
     """
 
     row: Row
     digest: int
     answer: Answer
+    is_outage: bool = False
 
     def record(self) -> BatchRecord:
         """Return the record of the row."""
@@ -140,9 +136,7 @@ class FileRecorder:
     @property
     def counts(self) -> Counts:
         """Numbers of rows with a result."""
-        rows = self._rows
-        failed = sum(rows[state].count for state in (FAILED, RETRYABLE, CLOSED))
-        return Counts(rows[SUCCEEDED].count, failed)
+        return Counts(self._rows[SUCCEEDED].count, self._store.ledger.failed)
 
     def is_open(self, number: int) -> bool:
         """Return whether a row has to be sent: it has no result, or an error that may go away."""
@@ -179,9 +173,8 @@ class FileRecorder:
         if problem is not None:
             record = record.replace(error=problem, value=None)
         error = record.error
-        state = state_of(error is None, error is not None and error.retryable)
-        if error is not None and self._ordered:
-            state = CLOSED
+        may_go_away = error is not None and (error.retryable or outcome.is_outage)
+        state = state_of(error is None, may_go_away, self._ordered)
         return Entry(
             row=outcome.row.number,
             digest=outcome.digest,

@@ -12,9 +12,10 @@ import contextlib
 import os
 import struct
 import tempfile
+from operator import gt
 from typing import BinaryIO, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from localproviders.batch.audit import records_of
+from localproviders.batch.audit import blocks_of, records_of
 from localproviders.batch.bits import Bits
 from localproviders.batch.journal import CHANGED, IN_FAILURES, IN_OUTPUT, MARKS, JournalRecord
 from localproviders.batch.paths import RunPaths, sync_folder
@@ -111,6 +112,17 @@ def _place_of(part: int, record: JournalRecord, states: Sequence[int]) -> bytes:
         return b""
     tokens = (record.prompt_tokens, record.completion_tokens)
     return _PLACE.pack(part, record.state, record.digest, record.offset, record.length, *tokens)
+
+
+def is_in_order(part: Part) -> bool:
+    """Return whether the lines of an output have the order of the rows."""
+    last = -1
+    for block in blocks_of(part.paths.journal, 0, part.records):
+        rows = [row for row, state in zip(block.rows, block.states) if state in IN_OUTPUT]
+        if any(map(gt, [last, *rows], rows)):
+            return False
+        last = rows[-1] if rows else last
+    return True
 
 
 def fill(store: Store, entries: Iterator[Entry], head: bytes) -> int:

@@ -114,11 +114,14 @@ def run(  # the arguments are checked one after the other
         grace_s: Seconds that requests in flight get to finish if the run ends early.
         max_failures: Highest number of rows that may fail in this run, or a percentage of all rows
             such as ``"5%"``. If more rows fail, the run ends. None is no limit. With and without a
-            limit, the run ends after 100 consecutive rows for which no server was reachable.
+            limit, the run ends after 100 consecutive rows whose errors concern all rows: no server
+            is reachable, for example, or the servers refuse the API key (docs/batch.md, "How a run
+            ends"). The next run sends these rows again.
         retry_failed: True sends all rows again whose last result is an error. If you pass one or
             several classes of errors, only the rows with such an error are sent again.
         force: True continues an output even if it comes from a run with other arguments or
-            another model, and replaces a file that is not the output of a run.
+            another model, and replaces a file that is not the output of a run. The shard and the
+            columns of a table must be the same all the same.
         on_progress: Function that is called with the report so far: before the first request, a
             few times in a second, and at the end.
         timeout: Seconds for each request, or a `Limits` value; None uses the provider's limits.
@@ -134,8 +137,14 @@ def run(  # the arguments are checked one after the other
             output comes from a run with other arguments. Nothing was sent.
         LockHeldError: Another process, or another thread, writes to this output.
         IntegrityError: A file of an earlier run was changed after that run.
-        ModelNotFoundError: The server does not have the model.
+        ModelNotFoundError: The server does not have the model. No row was sent, as after the next
+            four errors.
         UnreachableError: No server answers at the start.
+        CertificateError: The TLS handshake fails at the start.
+        AuthenticationError: The server refuses the API key at the start.
+        AllFailedError: There are several servers, and none can be used at the start: each has one
+            of the errors above, or a `LocalityError`.
+        LocalityError: The policy `locality` forbids the server or the model.
         TypeError: A field of a request is unknown.
         ValueError: A question, `method` or `min_mass` is malformed.
     """

@@ -89,11 +89,18 @@ class RowFile:
         if form != "jsonl":
             with _closed_after_error(file):
                 self.columns = self._read_columns()
-            self._seed = "\x1f".join(self.columns).encode("utf-8", "surrogatepass") + b"\x1e"
+            self._seed = _joined(self.columns) + b"\x1e"
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def is_at(self, path: str) -> bool:
+        """Return whether this file is the one at a path."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def fingerprint(self) -> str:
         """Return a digest of the complete file."""
@@ -179,7 +186,7 @@ class RowFile:
         """Return the digest of a row's content."""
         if isinstance(raw, bytes):
             return digest_of(raw.rstrip(b"\r\n"))
-        return digest_of(self._seed + "\x1f".join(raw).encode("utf-8", "surrogatepass"))
+        return digest_of(self._seed + _joined(raw))
 
     def value(self, raw: RawRow) -> Any:
         """Return a row as a Python value: a text, or a mapping.
@@ -194,6 +201,14 @@ class RowFile:
             fields = "1 field" if len(raw) == 1 else f"{len(raw)} fields"
             raise RowError(f"it has {fields} instead of {len(columns)}")
         return dict(zip(columns, raw))
+
+
+def _joined(cells: List[str]) -> bytes:
+    """Return cells as bytes that differ from those of all other cells."""
+    text = "\x1f".join(cells)
+    if text.count("\x1f") != len(cells) - 1 or "\x1e" in text:  # a cell has a separator
+        text = json.dumps(cells)
+    return text.encode("utf-8", "surrogatepass")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ last mark are sent again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
@@ -31,6 +32,7 @@ from localproviders.batch.journal import (
     RECORD_SIZE,
     RETRYABLE,
     SUCCEEDED,
+    UNSETTLED,
     JournalRecord,
     pack_header,
     pack_record,
@@ -49,7 +51,7 @@ class Entry(NamedTuple):
     Attributes:
         row: Number of the row.
         digest: Digest of the row's content.
-        state: ``SUCCEEDED``, ``FAILED``, ``RETRYABLE`` or ``CLOSED``.
+        state: ``SUCCEEDED``, or a state of a failed row.
         line: The line, with its line feed.
         prompt_tokens: Tokens of the prompt; 0 if they are not known.
         completion_tokens: Tokens of the answer; 0 if they are not known.
@@ -102,6 +104,11 @@ class Store:
             raise
 
     def _open(self, is_new: bool) -> None:
+        if is_new:
+            # The manifest of an earlier run, whose journal is gone. With a manifest, a journal
+            # without marks would be a changed one.
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.paths.manifest)
         ledger = self.ledger
         extents = (ledger.output, ledger.failures, self._journal_extent())
         names = (self.paths.output, self.paths.failures, self.paths.journal)
@@ -132,6 +139,10 @@ class Store:
             OSError: The disk is full, or the files cannot be written.
         """
         if entries:
+            if self.ledger.ended is not None:
+                # Without this mark, a kill before the records are written would leave lines after
+                # the end of the earlier session, as if another program had added them.
+                self.mark(sync_journal=False)
             self._write(lambda: self._append_records(self._append_lines(entries)))
             self._rows_since_mark += len(entries)
 
@@ -290,8 +301,16 @@ class Store:
                     self.mark_if_due()
 
 
-def state_of(is_success: bool, is_retryable: bool) -> int:
-    """Return the state of an entry for a result that is written before the end of the run."""
+def state_of(is_success: bool, may_go_away: bool, is_ordered: bool) -> int:
+    """Return the state of an entry for a result that is written before the end of the run.
+
+    Args:
+        is_success: Whether the result is an answer.
+        may_go_away: Whether a later request may succeed.
+        is_ordered: Whether errors are written to the output, in the order of the rows.
+    """
     if is_success:
         return SUCCEEDED
-    return RETRYABLE if is_retryable else FAILED
+    if is_ordered:
+        return UNSETTLED if may_go_away else CLOSED
+    return RETRYABLE if may_go_away else FAILED

@@ -1,9 +1,10 @@
 """Outputs with vectors: a matrix of 32-bit floats in numpy's format, and a file with the ids.
 
 While the run goes on, the vectors are appended in the order in which they arrive, and the head of
-the file describes an empty matrix. At the end, the vectors are written to a new file in the order
-of the rows. The vector of a failed row has NaN in all places. A second file, ``OUTPUT.ids.jsonl``,
-has a line for each row: its id, and its error if it failed.
+the file describes an empty matrix. Each vector is a line of base64, which contains no zero byte. So
+zero bytes that a power failure leaves can be recognised (`audit.py`). At the end, the numbers are
+written to a new file in the order of the rows. The vector of a failed row has NaN in all places. A
+second file, ``OUTPUT.ids.jsonl``, has a line for each row: its id, and its error if it failed.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import json
 import os
 import sys
 from array import array
+from binascii import a2b_base64, b2a_base64
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any, Dict, Iterator, Optional
 
 from localproviders.batch.audit import records_of
 from localproviders.batch.jobs import EMBEDDING
-from localproviders.batch.journal import CLOSED, IN_OUTPUT
+from localproviders.batch.journal import CLOSED, FAILED, IN_OUTPUT, RETRYABLE
+from localproviders.batch.ledger import Ledger
+from localproviders.batch.manifest import Manifest
 from localproviders.batch.paths import RunPaths, sync_folder
 from localproviders.batch.results import BatchRecord
 from localproviders.batch.rows import Row
 from localproviders.batch.store import Entry
 from localproviders.batch.wire.lines import line_of, write_line
-from localproviders.errors import ConfigurationError, ProviderError
+from localproviders.errors import ConfigurationError, IntegrityError, ProviderError
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEAD_SIZE = 128
@@ -45,7 +49,7 @@ def ids_path(output: str) -> str:
 
 
 class VectorLines:
-    """Vectors as lines of fixed size, without line feeds.
+    """Vectors as lines: of base64 while the run goes on, and of packed floats at its end.
 
     Args:
         dimensions: Length of the vectors of an earlier run; None if there is none.
@@ -79,10 +83,10 @@ class VectorLines:
         return None
 
     def line(self, record: BatchRecord, row: Row) -> bytes:
-        """Return the bytes of the vector; for a failed row, a line for the file of failures."""
+        """Return the vector in base64; for a failed row, a line for the file of failures."""
         if record.error is not None:
             return write_line(line_of(record))
-        return little_endian(record.vector)
+        return b2a_base64(little_endian(record.vector))
 
     def error_class(self, line: bytes) -> Optional[str]:
         """Return the name of the error class in a line of the file of failures."""
@@ -90,9 +94,14 @@ class VectorLines:
 
     def closed(self, entry: Entry) -> Entry:
         """Return the entry of a row for the final matrix; for a failed row, NaN in all places."""
-        return entry if entry.state in IN_OUTPUT else self.lost(entry)
+        # The line of a row that failed in an earlier run is empty, if no row had an answer then.
+        if entry.state not in IN_OUTPUT or not entry.line:
+            return self._lost(entry)
+        # The lines of a finished matrix have packed floats.
+        is_packed = len(entry.line) % _FLOAT_BYTES == 0
+        return entry if is_packed else entry._replace(line=a2b_base64(entry.line))
 
-    def lost(self, entry: Entry) -> Entry:
+    def _lost(self, entry: Entry) -> Entry:
         """Return an entry for a failed row: NaN in all places."""
         lost = array("f", repeat(float("nan"), self.dimensions or 0))
         return entry._replace(state=CLOSED, line=little_endian(lost))
@@ -114,8 +123,17 @@ def dimensions_in(paths: RunPaths, records: int) -> Optional[int]:
         records: Number of records in its journal.
     """
     found = records_of(paths.journal, 0, records)
-    sizes = (each.length // _FLOAT_BYTES for each in found if each.state in IN_OUTPUT)
-    return next((size for size in sizes if size), None)
+    sizes = (each.length for each in found if each.state in IN_OUTPUT and each.length)
+    return next(map(_dimensions_of, sizes), None)
+
+
+def _dimensions_of(length: int) -> int:
+    """Return the number of floats in a line of this length."""
+    if length % _FLOAT_BYTES == 0:  # packed
+        return length // _FLOAT_BYTES
+    # Four characters of base64 have three bytes, of which up to two do not count. The line feed is
+    # the only byte after the last four characters.
+    return length // 4 * 3 // _FLOAT_BYTES
 
 
 # --- the file with the ids --------------------------------------------------------------------
@@ -181,9 +199,67 @@ class NewIds:
         sync_folder(paths.folder)
 
 
-def digest_of_ids(output: str) -> Optional[str]:
-    """Return the digest of the file with the ids; None if the file is missing."""
-    path = ids_path(output)
+def check_ids(paths: RunPaths, manifest: Manifest) -> None:
+    """Check that the file with the ids is that of the last finished run.
+
+    A run that ends while it replaces the file may leave the new one beside the old one.
+
+    Raises:
+        IntegrityError: The file was changed, or is missing.
+    """
+    path = ids_path(paths.output)
+    digest = manifest.facts.get(_DIGEST)
+    if digest is not None and digest not in (_digest_of(path), _digest_of(f"{path}.new")):
+        raise IntegrityError(
+            f"{path!r} was changed or is missing: it does not belong to its matrix",
+            path=path,
+            hint="restore the file from a copy, or begin a new run with another output",
+        )
+
+
+def recover_ids(paths: RunPaths, manifest: Manifest) -> None:
+    """Finish a replacement of the file with the ids that was interrupted.
+
+    Raises:
+        IntegrityError: The file was changed, or is missing.
+    """
+    check_ids(paths, manifest)
+    path = ids_path(paths.output)
+    if manifest.facts.get(_DIGEST) not in (None, _digest_of(path)):
+        os.replace(f"{path}.new", path)
+        sync_folder(paths.folder)
+
+
+def is_final(paths: RunPaths, ledger: Ledger, manifest: Manifest) -> bool:
+    """Return whether a run has written its final matrix, and the file with the ids.
+
+    Args:
+        paths: The paths of the run.
+        ledger: Its state.
+        manifest: Its manifest.
+    """
+    rows = ledger.rows
+    is_open = ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count
+    if is_open or not manifest.facts.get("finished", False):
+        return False
+    if manifest.facts.get(_DIGEST) != _digest_of(ids_path(paths.output)):
+        return False
+    head = matrix_head(manifest.shard_rows, dimensions_in(paths, ledger.records) or 0)
+    with open(paths.output, "rb") as file:
+        return file.read(len(head)) == head
+
+
+# The name of the digest of the ids in the manifest.
+_DIGEST = "ids"
+
+
+def note_ids(manifest: Manifest, ids: NewIds) -> None:
+    """Note the digest of a new file with ids in the manifest."""
+    manifest.facts[_DIGEST] = ids.digest
+
+
+def _digest_of(path: str) -> Optional[str]:
+    """Return the digest of a file; None if it is missing."""
     if not os.path.exists(path):
         return None
     digest = blake2b(digest_size=16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Dict, Iterator, Mapping, NoReturn, Optional, Tuple, Union
 
 from localproviders import errors
@@ -187,12 +188,36 @@ def _load_answers(answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Deci
 
 
 def load_error(data: Mapping[str, Any]) -> ProviderError:
-    """Return an error from its `to_dict`. Only its plain attributes are restored."""
-    cls = getattr(errors, str(data.get("error")), ProviderError)
-    facts = {"message": "", **{name: data[name] for name in data if name != "error"}}
-    rebuild = ProviderError("").__reduce__()[0]
-    made: ProviderError = rebuild(cls, facts)
+    """Return an error from its `to_dict`. Attributes that are not in it have no value."""
+    made = _blank_error(str(data.get("error")))
+    for name, value in data.items():
+        if name == "errors":
+            value = _load_errors(value)
+        elif isinstance(value, list) and isinstance(getattr(made, name, None), tuple):
+            value = tuple(value)
+        if name != "error":
+            setattr(made, name, value)
     return made
+
+
+def _blank_error(name: str) -> ProviderError:
+    """Return an error of a class, by the name of the class."""
+    cls: Any = getattr(errors, name, None)
+    if not (isinstance(cls, type) and issubclass(cls, ProviderError)):
+        cls = ProviderError  # the class of another version of this package
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    needed = (each for each in parameters if each.kind is each.KEYWORD_ONLY)
+    made: ProviderError = cls(
+        "", **{each.name: None if each.default is each.empty else each.default for each in needed}
+    )
+    return made
+
+
+def _load_errors(found: Any) -> Any:
+    """Return the errors of several servers (`AllFailedError`), or of texts (`EmbeddingError`)."""
+    if isinstance(found, Mapping):
+        return {int(index): load_error(found[index]) for index in found}
+    return tuple(map(load_error, found))
 
 
 @record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Dict, List
 
 from localproviders import OllamaProvider, RetryPolicy, batch
 from localproviders.batch.report import BatchReport
@@ -12,15 +12,20 @@ from localproviders.testing import FakeOllama
 
 
 class Ollama:
-    """A fake server, and a provider for it."""
+    """A fake server, and a provider for it.
+
+    Attributes:
+        options: Arguments of `batch.run` that each call of `run` passes.
+    """
 
     def __init__(self, server: FakeOllama) -> None:
         self.server = server
+        self.options: Dict[str, Any] = {"concurrency": 2}
         self.provider = OllamaProvider(server.url, model="llama3.2", retry=RetryPolicy(attempts=1))
 
     def run(self, rows: Any, sink: Any, **options: Any) -> BatchReport:
-        """Run a batch with two requests in flight."""
-        return batch.run(rows, sink, self.provider, **{"concurrency": 2, **options})
+        """Run a batch, with two requests in flight unless the options say otherwise."""
+        return batch.run(rows, sink, self.provider, **{**self.options, **options})
 
     def texts(self) -> List[str]:
         """Return the texts of all chats that the server received."""

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from localproviders import IntegrityError, batch
+from localproviders import ConfigurationError, IntegrityError, ModelNotFoundError, batch
 from localproviders.batch.audit import load_ledger
 from localproviders.batch.journal import HEADER_SIZE, RECORD_SIZE, SUCCEEDED
 from localproviders.batch.manifest import Manifest, SourceFacts
@@ -96,6 +96,19 @@ def test_a_changed_byte_is_found_in_what_a_killed_run_has_written_too(
         bad[place] ^= 0x01
         changed.write_bytes(bad)
         assert _refused(batch.status, killed).path == str(changed)
+
+
+def test_a_zero_byte_within_a_sector_is_found(killed: Path) -> None:
+    good = killed.read_bytes()
+    assert 512 < len(good) < 1024
+    for place in range(len(good)):
+        killed.write_bytes(good[:place] + b"\0" + good[place + 1 :])
+        if place in (511, len(good) - 1) and place >= len(b"".join(map(_line, range(6)))):
+            # A power failure may have lost this byte, so the rows from here on have no result.
+            rows = load_ledger(RunPaths(killed)).rows[SUCCEEDED].count
+            assert rows == good[:place].count(b"\n")
+        else:
+            assert _refused(batch.status, killed).path == str(killed)
 
 
 def test_a_line_that_was_cut_out_or_added_is_found(finished: Path) -> None:
@@ -194,3 +207,72 @@ def test_zero_bytes_at_the_end_of_the_journal_are_a_torn_end(killed: Path) -> No
     good = journal.read_bytes()
     journal.write_bytes(good[: -2 * RECORD_SIZE] + bytes(2 * RECORD_SIZE))
     assert load_ledger(RunPaths(killed)).rows[SUCCEEDED].count == 10
+
+
+def test_a_lost_sector_at_the_end_of_the_journal_is_a_torn_end(tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    _store(output, 40, marked=6).close()
+    journal = Path(f"{output}.journal")
+    good = journal.read_bytes()
+    sectors = range(512, len(good), 512)
+    assert any((place - HEADER_SIZE) % RECORD_SIZE for place in sectors)  # it begins in a record
+    for place in sectors:
+        for size in (place, len(good)):  # the rest of the file is missing, or is zero
+            journal.write_bytes(good[:place] + bytes(size - place))
+            assert load_ledger(RunPaths(output)).records == (place - HEADER_SIZE) // RECORD_SIZE
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_results_without_their_records_are_not_overwritten(
+    force: bool, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(5), output)
+    journal = Path(f"{output}.journal")
+    good, results = journal.read_bytes(), output.read_bytes()
+    for data in (b"", good[:30], good[:HEADER_SIZE], good[: HEADER_SIZE + RECORD_SIZE]):
+        journal.write_bytes(data)
+        for use in (
+            lambda: ollama.run(chats(5), output, force=force),
+            lambda: batch.status(output),
+            lambda: batch.merge([output], tmp_path / "all.jsonl"),
+            lambda: list(batch.read(output)),
+        ):
+            with pytest.raises(IntegrityError, match="its records are missing") as caught:
+                use()
+            assert caught.value.path == str(journal)
+        assert output.read_bytes() == results
+
+
+def test_a_run_that_was_killed_at_its_beginning_has_no_results(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    ollama.run(chats(5), output)
+    journal, manifest = Path(f"{output}.journal"), Path(f"{output}.manifest")
+    good, head = journal.read_bytes(), b"id,answer,error\r\n"
+    manifest.unlink()
+    for data in (b"", bytes(40), good[:30], bytes(HEADER_SIZE), good[:HEADER_SIZE]):
+        for begun in (b"", head[:4], head):
+            journal.write_bytes(data)
+            output.write_bytes(begun)
+            for use in (
+                lambda: batch.status(output),
+                lambda: batch.merge([output], tmp_path / "all.csv"),
+            ):
+                with pytest.raises(ConfigurationError, match="ended before it had a result"):
+                    use()
+            assert ollama.run(chats(2), output).succeeded == 2
+            assert output.read_bytes().startswith(head)
+            manifest.unlink()
+
+
+def test_the_manifest_of_a_removed_run_is_not_used(ollama: Ollama, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(5), output)
+    output.unlink()
+    Path(f"{output}.journal").unlink()
+    with pytest.raises(ModelNotFoundError):
+        ollama.run(chats(2), output, model="none")
+    report = ollama.run(chats(2), output, temperature=1)
+    assert (report.rows, report.succeeded) == (2, 2)

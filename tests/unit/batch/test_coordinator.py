@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Set, Tuple
 
 import pytest
 
-from localproviders import CancelToken, OllamaProvider, RetryPolicy, UnreachableError, batch
+from localproviders import CancelToken, LocalProvider, OllamaProvider, RetryPolicy, batch
 from localproviders.batch import coordinator
+from localproviders.batch.window import Windows
+from localproviders.provider import ModelProvider
 from localproviders.testing import Exchange, FakeOllama, Refusal, Reply
 from tests.unit.batch.support import Ollama, chats, lines_of
 
@@ -59,21 +62,179 @@ def test_without_a_limit_all_rows_may_fail(ollama: Ollama, tmp_path: Path) -> No
     assert len(lines_of(tmp_path / "out.jsonl")) == 30
 
 
-def test_a_run_stops_if_no_server_is_left(
+def _rows(kind: str, count: int, **fields: Any) -> List[Any]:
+    """Return rows of a kind, each with these fields."""
+    forms: Dict[str, Callable[[int], Dict[str, Any]]] = {
+        "chat": lambda number: {"messages": f"text {number}"},
+        "embedding": lambda number: {"text": f"text {number}"},
+        "decision": lambda number: {"state": f"text {number}", "questions": {"q": "Is it?"}},
+    }
+    return [{"id": f"r{number}", **fields, **forms[kind](number)} for number in range(count)]
+
+
+@contextlib.contextmanager
+def _down(server: FakeOllama) -> Iterator[None]:
+    with server.down():
+        yield
+
+
+@contextlib.contextmanager
+def _refusing(server: FakeOllama) -> Iterator[None]:
+    server.api_key = "another key"
+    yield
+    server.api_key = None
+
+
+@contextlib.contextmanager
+def _without_models(server: FakeOllama) -> Iterator[None]:
+    models, server.models[:] = [*server.models], []
+    yield
+    server.models[:] = models
+
+
+@contextlib.contextmanager
+def _busy(server: FakeOllama) -> Iterator[None]:
+    server.break_next("status 503 with JSON", times=None)
+    yield
+    server.heal()
+
+
+_OUTAGES: List[Any] = [
+    pytest.param(_down, id="down"),
+    pytest.param(_refusing, id="refusing"),
+    pytest.param(_without_models, id="without-models"),
+    pytest.param(_busy, id="busy"),
+]
+_KINDS = [
+    ("chat", ".jsonl"),
+    ("chat", ".csv"),
+    ("embedding", ".jsonl"),
+    ("embedding", ".npy"),
+    ("decision", ".jsonl"),
+    ("decision", ".csv"),
+]
+_MODELS = {"chat": "llama3.2", "embedding": "nomic-embed-text", "decision": "tev1"}
+
+
+def _hosts(servers: Sequence[FakeOllama], model: str) -> ModelProvider:
+    """Return a provider of one server, or of several."""
+    hosts = [
+        OllamaProvider(each.url, model=model, name=f"host{number}", retry=RetryPolicy(attempts=1))
+        for number, each in enumerate(servers)
+    ]
+    return LocalProvider(hosts, model=model, strategy="balanced") if len(hosts) > 1 else hosts[0]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), _KINDS)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("outage", _OUTAGES)
+def test_a_run_stops_if_no_row_can_succeed(
+    outage: Any,
+    count: int,
+    kind: str,
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 5)
+    output, model, rows = tmp_path / f"out{suffix}", _MODELS[kind], _rows(kind, 150)
+    questions = {"q": "Is it?"} if kind == "decision" else None
+    if questions:
+        rows = [row["state"] for row in rows]
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as outages:
+        servers = [stack.enter_context(FakeOllama([model])) for _ in range(count)]
+        provider = stack.enter_context(_hosts(servers, model))
+
+        def begin(report: batch.BatchReport) -> None:  # called before the first request, too
+            if report.succeeded + report.failed == 0:
+                for server in servers:
+                    outages.enter_context(outage(server))
+
+        with outages:
+            report = batch.run(
+                rows, output, provider, concurrency=1, questions=questions, on_progress=begin
+            )
+        assert (report.stopped, report.succeeded) == ("failures", 0)
+        assert 5 <= report.failed < 150
+        if count == 2:
+            provider = stack.enter_context(_hosts(servers, model))  # the breakers are closed
+        again = batch.run(rows, output, provider, concurrency=1, questions=questions)
+    assert (again.succeeded, again.failed, again.stopped) == (150, 0, None)
+    assert again.asked_again == report.failed
+
+
+def test_rows_with_wrong_models_of_their_own_do_not_stop_a_run(
     ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator, "_MOST_UNREACHABLE", 5)
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 5)
     output = tmp_path / "out.jsonl"
+    rows = [*_rows("chat", 10, model="none"), *chats(0), {"id": "good", "messages": "x"}]
+    report = ollama.run(rows, output, concurrency=1)
+    assert (report.succeeded, report.failed, report.stopped) == (1, 10, None)
 
-    class Gone(OllamaProvider):
-        def complete(self, *_: Any, **__: Any) -> Any:
-            raise UnreachableError("gone")
 
-    with Gone(ollama.server.url, model="llama3.2") as provider:
-        report = batch.run(chats(50), output, provider, concurrency=1)
-    assert (report.stopped, report.failed) == ("failures", 5)
-    report = ollama.run(chats(50), output)
-    assert (report.succeeded, report.failed, report.asked_again) == (50, 0, 5)
+def test_a_model_that_has_answered_is_known(
+    ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 5)
+    output = tmp_path / "out.jsonl"
+    with OllamaProvider(ollama.server.url) as provider:  # each row names its model
+
+        def remove(report: batch.BatchReport) -> None:
+            if report.succeeded:
+                ollama.server.models.clear()
+
+        monkeypatch.setattr(coordinator, "_PROGRESS_S", 0)
+        rows = _rows("chat", 50, model="llama3.2")
+        report = batch.run(rows, output, provider, concurrency=1, on_progress=remove)
+    assert report.stopped == "failures"
+    assert report.succeeded + report.failed < 50
+
+
+def test_rows_that_cannot_be_sent_do_not_hide_an_outage(
+    ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 5)
+    rows: List[Any] = [{"bad": 1} if number % 2 else f"text {number}" for number in range(60)]
+    ollama.server.usual = Refusal(status="401 Unauthorized", body={"error": "no"})
+    report = ollama.run(rows, tmp_path / "out.jsonl", concurrency=1)
+    assert report.stopped == "failures"
+    assert report.failed < 20
+
+
+def test_an_answer_ends_an_outage(
+    ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 3)
+    busy = Refusal(status="503 Service Unavailable", body={"error": "server busy"})
+    ollama.server.reply_with(*[busy] * 4, Reply(), *[busy] * 4)
+    report = ollama.run(chats(20), tmp_path / "out.jsonl", concurrency=1)
+    assert (report.succeeded, report.failed, report.stopped) == (16, 4, None)
+
+
+def test_the_window_of_each_failed_host_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "_MOST_OUTAGES", 1)
+    told: Set[Tuple[Any, str]] = set()
+
+    class Noted(Windows):
+        def end(self, host: Any, numbers: Any, ended: Any) -> None:
+            told.add((host, ended.outcome))
+            super().end(host, numbers, ended)
+
+    monkeypatch.setattr("localproviders.batch.assembling.Windows", Noted)
+    with FakeOllama(["llama3.2"]) as one, FakeOllama(["llama3.2"]) as two:
+        with _hosts([one, two], "llama3.2") as provider, contextlib.ExitStack() as outages:
+
+            def begin(report: batch.BatchReport) -> None:
+                if not report.failed:
+                    outages.enter_context(one.down())
+                    outages.enter_context(_busy(two))
+
+            batch.run(chats(1), tmp_path / "out.jsonl", provider, on_progress=begin)
+        hosts = {(one.url.rstrip("/"), "lost"), (two.url.rstrip("/"), "busy")}
+    assert told == hosts
 
 
 def test_the_deadline_ends_a_run(ollama: Ollama, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pickle
 from collections import Counter
 from pathlib import Path
@@ -24,6 +25,7 @@ from localproviders import (
 )
 from localproviders._lock import Lock
 from localproviders.batch import BatchRecord
+from localproviders.batch.sources import SourcePath
 from localproviders.testing import FakeOllama, Refusal, Reply
 from tests.unit.batch.support import Ollama, chats, lines_of
 
@@ -132,7 +134,6 @@ def test_new_rows_are_added(ollama: Ollama, tmp_path: Path) -> None:
         ({"system": "x"}, "system"),
         ({"compact": True}, "compact"),
         ({"questions": {"q": "Is it?"}}, "questions"),
-        ({"shard": (1, 2)}, "shard"),
     ],
 )
 def test_another_run_does_not_mix_its_results(
@@ -156,6 +157,58 @@ def test_force_mixes_two_runs(ollama: Ollama, tmp_path: Path) -> None:
     assert ollama.run(chats(3), output, temperature=2, force=True).skipped == 3
     assert ollama.run(chats(3), output, temperature=2).skipped == 3
     assert json.loads(Path(f"{output}.manifest").read_text())["source"]["rows"] == 3
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
+@pytest.mark.parametrize(("before", "after"), [((1, 2), (2, 2)), ((1, 2), None), (None, (1, 2))])
+def test_the_results_of_two_parts_are_never_mixed(
+    before: Any, after: Any, suffix: str, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / f"out{suffix}"
+    rows = [{"id": f"r{n}", "text": f"text {n}"} for n in range(6)]
+    ollama.run(rows, output, shard=before, model="nomic-embed-text")
+    content = output.read_bytes()
+    for force in (False, True):
+        with pytest.raises(ConfigurationError, match="shard"):
+            ollama.run(rows, output, shard=after, force=force, model="nomic-embed-text")
+    assert output.read_bytes() == content
+    assert batch.status(output).rows == batch.status(output).succeeded
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv"])
+@pytest.mark.parametrize("beside", ["", ".failures", ".ids.jsonl"])
+def test_the_source_is_never_overwritten(
+    suffix: str, beside: str, ollama: Ollama, tmp_path: Path
+) -> None:
+    output = tmp_path / ("out.npy" if beside or suffix == ".tsv" else f"out{suffix}")
+    source = Path(f"{output}{beside}")
+    content = '{"id":"a","text":"x"}\n' if suffix == ".jsonl" else "id,text\na,b\n"
+    source.write_text(content)
+    other = tmp_path / f"link{suffix}"
+    os.link(source, other)
+    for force in (False, True):
+        for path in (source, other):
+            form = SourcePath(str(path), suffix[1:])
+            with pytest.raises(ConfigurationError):
+                ollama.run(form, output, force=force, model="nomic-embed-text")
+            assert source.read_text() == content
+
+
+def test_a_symbolic_link_leads_to_the_same_output(ollama: Ollama, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    link, output = tmp_path / "link.jsonl", folder / "out.jsonl"
+    link.symlink_to(output)
+    ollama.server.reply_with(Refusal(status="400 Bad Request", body={"error": "no"}))
+    assert ollama.run(chats(3), link).failed == 1
+    assert ollama.run(chats(3), output, retry_failed=True).succeeded == 3
+    assert link.is_symlink()
+    assert ollama.run(chats(4), link).skipped == 3
+    assert batch.status(link) == batch.status(output)
+    assert len(list(batch.read(link))) == 4
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["link.jsonl"]
+    with Lock(f"{output}.lock"), pytest.raises(LockHeldError):
+        ollama.run(chats(5), link)
 
 
 def test_another_model_of_the_same_name_is_noticed(ollama: Ollama, tmp_path: Path) -> None:
@@ -237,6 +290,21 @@ def test_texts_to_embed_share_requests(ollama: Ollama, tmp_path: Path) -> None:
     found = {record.id: record for record in batch.read(tmp_path / "out.jsonl")}
     assert found["r9"].vector == expected
     assert found["r7"].error is not None
+
+
+def test_the_error_of_a_text_does_not_depend_on_the_texts_of_its_request(
+    ollama: Ollama, tmp_path: Path
+) -> None:
+    for text in ("a", "b"):
+        ollama.server.poison(text)
+    found = []
+    for number, texts in enumerate((["a"], ["a", "b"], ["a", "b", "c"])):
+        output = tmp_path / f"out{number}.jsonl"
+        ollama.run([{"text": text} for text in texts], output, model="nomic-embed-text")
+        found += [record.error for record in batch.read(output) if record.error is not None]
+    assert len(found) == 1 + 2 + 2
+    assert len({type(error) for error in found}) == 1
+    assert len({error.message for error in found}) == 1
 
 
 def test_several_texts_in_a_row(ollama: Ollama, tmp_path: Path) -> None:

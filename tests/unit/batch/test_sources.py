@@ -175,3 +175,15 @@ def test_another_line_feed_is_the_same_row(tmp_path: Path) -> None:
         digests.update(map(file.digest, file.raw_rows()))
         file.close()
     assert len(digests) == 1
+
+
+def test_rows_with_the_same_text_in_other_cells_have_other_digests(tmp_path: Path) -> None:
+    texts = ("a\x1fb,c,d", "a,b\x1fc,d", "a,b,c\x1fd", "a\x1fb\x1fc,d,", ",a,b\x1fc\x1fd")
+    digests = set()
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(f"x,y,z\n{text}\n")
+        file = open_source(path, None)
+        digests |= {file.digest(raw) for raw in file.raw_rows()}
+        file.close()
+    assert len(digests) == len(texts)

@@ -17,6 +17,7 @@ from localproviders.batch.journal import (
     RECORD_SIZE,
     RETRYABLE,
     SUCCEEDED,
+    UNSETTLED,
 )
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.store import Entry, Store, state_of
@@ -160,9 +161,16 @@ def test_tokens_and_rows_begun(tmp_path: Path) -> None:
     assert (ledger.prompt_tokens, ledger.completion_tokens, ledger.begun) == (2, 4, 7)
 
 
-def test_states() -> None:
-    assert [state_of(True, False), state_of(False, True), state_of(False, False)] == [
-        SUCCEEDED,
-        RETRYABLE,
-        FAILED,
-    ]
+@pytest.mark.parametrize(
+    ("is_success", "may_go_away", "is_ordered", "state"),
+    [
+        (True, False, False, SUCCEEDED),
+        (True, False, True, SUCCEEDED),
+        (False, True, False, RETRYABLE),
+        (False, False, False, FAILED),
+        (False, True, True, UNSETTLED),
+        (False, False, True, CLOSED),
+    ],
+)
+def test_states(is_success: bool, may_go_away: bool, is_ordered: bool, state: int) -> None:
+    assert state_of(is_success, may_go_away, is_ordered) == state

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 
 from localproviders.batch import rewriting
 from localproviders.batch.audit import load_ledger
-from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED
+from localproviders.batch.journal import CLOSED, FAILED, RETRYABLE, SUCCEEDED, UNSETTLED
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.store import Entry, Store
 
 _ROWS = 12
+_STATES = (SUCCEEDED, FAILED, RETRYABLE, UNSETTLED, CLOSED)
 _result = st.tuples(
     st.just("add"),
     st.lists(
-        st.tuples(st.integers(0, _ROWS - 1), st.sampled_from((SUCCEEDED, FAILED, RETRYABLE))),
+        st.tuples(st.integers(0, _ROWS - 1), st.sampled_from(_STATES)),
         min_size=1,
         max_size=4,
         unique_by=lambda pair: pair[0],
@@ -27,7 +28,9 @@ _result = st.tuples(
 )
 _kill = st.tuples(st.just("kill"), st.binary(max_size=60))
 _change = st.tuples(st.just("change"), st.sets(st.integers(0, _ROWS - 1), max_size=3))
-_steps = st.lists(st.one_of(_result, _kill, _change, st.tuples(st.just("mark"), st.none())))
+_end = st.tuples(st.just("end"), st.sampled_from(("deadline", "complete")))
+_mark = st.tuples(st.just("mark"), st.none())
+_steps = st.lists(st.one_of(_result, _kill, _change, _mark, _end))
 
 # The state and the line of each row.
 _Model = Dict[int, Tuple[int, bytes]]
@@ -37,7 +40,9 @@ def _kill_and_reopen(store: Store, rest: bytes) -> Store:
     """Leave a line without a record, and a part of a record, as a kill does."""
     store.close()
     paths = store.paths
-    for path, data in ((paths.output, b"half a line" + rest), (paths.journal, rest[:55])):
+    # After the end of a session, a mark comes before the next line.
+    line = b"half a line" + rest if store.ledger.ended is None else b""
+    for path, data in ((paths.output, line), (paths.journal, rest[:55])):
         with open(path, "ab") as file:
             file.write(data)
     return Store(paths, load_ledger(paths))
@@ -49,6 +54,11 @@ def _apply(store: Store, model: _Model, step: Any, number: int) -> Store:
         return _kill_and_reopen(store, value)
     if name == "mark":
         store.mark()
+    elif name == "end":
+        store.end(value)
+        if value == "complete":
+            for row in [row for row, (state, _) in model.items() if state == UNSETTLED]:
+                model[row] = (CLOSED, model[row][1])
     elif name == "change":
         store.note_changed(sorted(value))
         for row in value:

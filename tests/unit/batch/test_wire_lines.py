@@ -9,16 +9,21 @@ from typing import Any, List
 import pytest
 
 from localproviders import (
+    AllFailedError,
     CompletionResponse,
     ContextOverflowError,
     Decisions,
+    EmbeddingError,
     EmbeddingResponse,
     ModelNotFoundError,
+    ProviderError,
     Ranking,
     ToolCall,
+    UnreachableError,
+    errors,
 )
 from localproviders.batch import BatchRecord
-from localproviders.batch.wire.lines import compact_line_of, read_line, write_line
+from localproviders.batch.wire.lines import compact_line_of, line_of, read_line, write_line
 from localproviders.types import (
     Decision,
     RankedDocument,
@@ -109,6 +114,56 @@ def test_a_compact_line_has_the_id_and_the_answer(kind: str, value: Any) -> None
     assert (read.id, read.row) == ("a", -1)
     for name in ("text", "vectors", "answers"):
         assert getattr(read.value, name, None) == getattr(value, name, None)
+
+
+def test_an_error_that_has_other_errors() -> None:
+    down = UnreachableError("down", provider="a")
+    empty = EmbeddingError("one of 2", failures={1: "empty"}, errors={1: ModelNotFoundError("no")})
+    error = AllFailedError("all failed", errors=(down, empty), retryable=True)
+    record = BatchRecord(id="a", row=1, error=error, kind="embedding")
+    read = BatchRecord.from_dict(json.loads(write_line(line_of(record)))).error
+    assert isinstance(read, AllFailedError)
+    assert [type(each) for each in read.errors] == [UnreachableError, EmbeddingError]
+    first, second = read.errors
+    assert (first.message, first.provider, first.retryable) == ("down", "a", True)
+    assert isinstance(second, EmbeddingError)
+    assert isinstance(second.errors[1], ModelNotFoundError)
+
+
+_FACTS_OF_ERRORS: Any = {
+    "LimitError": {"limit": "idle_s", "limit_s": 1.5, "elapsed_s": 2.5},
+    "WrongModelError": {"requested": "a", "served": "b"},
+    "IntegrityError": {"path": "x"},
+    "LockHeldError": {"path": "x"},
+}
+_ERRORS = [
+    each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, ProviderError)
+]
+
+
+@pytest.mark.parametrize("write", [line_of, compact_line_of])
+@pytest.mark.parametrize("cls", _ERRORS, ids=lambda cls: cls.__name__)
+def test_every_error_has_all_its_attributes_after_reading(cls: Any, write: Any) -> None:
+    error = cls("no", **_FACTS_OF_ERRORS.get(cls.__name__, {}))
+    record = BatchRecord(id="a", row=1, error=error, kind="chat")
+    read = BatchRecord.from_dict(json.loads(write_line(write(record)))).error
+    assert type(read) is cls
+    assert read is not None
+    assert {*vars(read)} - {*vars(error)} == {"retryable"}
+    assert {*vars(error)} <= {*vars(read)}
+    assert (str(read), read.hint, read.retryable) == (str(error), None, error.retryable)
+    if write is line_of:
+        assert {**vars(error), "retryable": error.retryable} == vars(read)
+
+
+def test_an_error_of_an_unknown_class() -> None:
+    for name in ("NewError", "Any", "load_error", "__doc__"):
+        line = {"id": "a", "error": {"code": name, "message": "no", "retryable": True}}
+        read = BatchRecord.from_dict(line).error
+        assert type(read) is ProviderError
+        assert (read.message, read.retryable) == ("no", True)
 
 
 def test_a_compact_error() -> None:
