@@ -117,18 +117,21 @@ class Terminal:
                 os.close(descriptor)
             setattr(self, name, None)
 
-    def end(self, number: int = 0) -> int:
+    def end(self, number: int = 0, keys: str = "") -> int:
         """Return the exit code of the process, after it has ended; keep the last output.
 
         Args:
             number: A signal that is sent each second until the process ends; 0 sends none. Python
                 notices a signal at the next one, if it arrives just before `readline` waits.
+            keys: Keys that are pressed each second until the process ends.
         """
         end = time.monotonic() + _LIMIT_S
         while self.process.poll() is None:
             assert time.monotonic() < end, f"the process does not end: {self.shown!r}"
             if number:
                 self.process.send_signal(number)
+            if keys:
+                self.press(keys)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1.0)
             self._read_rest()
