@@ -207,9 +207,10 @@ def _blank_error(name: str) -> ProviderError:
         cls = ProviderError  # the class of another version of this package
     parameters = inspect.signature(cls.__init__).parameters.values()
     needed = (each for each in parameters if each.kind is each.KEYWORD_ONLY)
-    made: ProviderError = cls(
-        "", **{each.name: None if each.default is each.empty else each.default for each in needed}
-    )
+    values: Dict[str, Any] = {
+        each.name: None if each.default is each.empty else each.default for each in needed
+    }
+    made: ProviderError = cls("", **values)
     return made
 
 
