@@ -283,10 +283,9 @@ class FakeServer(ScriptedServer):
         """Return the response for a scripted refusal."""
         body = refusal.body
         json_like = not isinstance(body, (bytes, str))
-        if isinstance(body, bytes):
-            text = as_text(body)
-        else:
-            text = dumps(body) if json_like else str(body)
+        text = str(body)
+        if not isinstance(body, str):
+            text = as_text(body) if isinstance(body, bytes) else dumps(body)
         return Answer(
             [text],
             status=refusal.status,
