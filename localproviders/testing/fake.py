@@ -283,9 +283,7 @@ class FakeServer(ScriptedServer):
         """Return the response for a scripted refusal."""
         body = refusal.body
         json_like = not isinstance(body, (bytes, str))
-        text = str(body)
-        if not isinstance(body, str):
-            text = as_text(body) if isinstance(body, bytes) else dumps(body)
+        text: str = body if isinstance(body, str) else dumps(body) if json_like else as_text(body)
         return Answer(
             [text],
             status=refusal.status,
