@@ -281,9 +281,9 @@ class FakeServer(ScriptedServer):
 
     def refusal(self, refusal: Refusal) -> Answer:
         """Return the response for a scripted refusal."""
-        body = refusal.body
+        body: Any = refusal.body
         json_like = not isinstance(body, (bytes, str))
-        text: str = body if isinstance(body, str) else dumps(body) if json_like else as_text(body)
+        text: Any = body if isinstance(body, str) else dumps(body) if json_like else as_text(body)
         return Answer(
             [text],
             status=refusal.status,
