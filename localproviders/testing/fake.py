@@ -281,9 +281,14 @@ class FakeServer(ScriptedServer):
 
     def refusal(self, refusal: Refusal) -> Answer:
         """Return the response for a scripted refusal."""
-        body: Any = refusal.body
+        body = refusal.body
         json_like = not isinstance(body, (bytes, str))
-        text: Any = body if isinstance(body, str) else dumps(body) if json_like else as_text(body)
+        if isinstance(body, bytes):
+            text = as_text(body)
+        elif isinstance(body, str):
+            text = body
+        else:
+            text = dumps(body)
         return Answer(
             [text],
             status=refusal.status,
