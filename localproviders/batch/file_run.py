@@ -35,7 +35,7 @@ from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
-from localproviders.batch.vectors import VectorLines, dimensions_in, ids_path, recover_ids
+from localproviders.batch.vectors import VectorLines, dimensions_in, recover_ids
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
@@ -86,9 +86,7 @@ class FileRun:
         Raises:
             ConfigurationError: The source is one of the run's own files.
         """
-        paths = self._paths
-        own = (paths.output, paths.journal, paths.failures, paths.manifest, ids_path(paths.output))
-        for path in own:
+        for path in self._paths.files:
             if file.is_at(path):
                 raise ConfigurationError(
                     f"the source is {path!r}, to which the run would write",
