@@ -20,7 +20,7 @@ from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import (
     Manifest,
     SourceFacts,
-    read_manifest,
+    recover_manifest,
     refuse_other_columns,
     refuse_other_run,
     refuse_other_shard,
@@ -154,7 +154,7 @@ class FileRun:
                 False; or the shard differs.
             IntegrityError: The manifest, or the file with the ids of vectors, was changed.
         """
-        manifest = read_manifest(self._paths, ledger.manifest)
+        manifest = recover_manifest(self._paths, ledger.manifest)
         recover_ids(self._paths, manifest)
         arguments = self._arguments
         names = manifest.differences(arguments.described(self._form_name))

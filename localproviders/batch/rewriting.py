@@ -226,9 +226,13 @@ def remove_journal(paths: RunPaths) -> None:
 
 
 def remove_beside(paths: RunPaths) -> None:
-    """Remove new files that will not be used."""
+    """Remove new files that will not be used.
+
+    The journal comes first: a new journal without a new output would be taken for the result of a
+    replacement.
+    """
     new = beside(paths)
-    for path in (new.output, new.journal, new.failures):
+    for path in (new.journal, new.output, new.failures):
         _remove(path)
 
 
