@@ -71,6 +71,7 @@ class FileRun:
         workers = Workers(arguments.provider, arguments.executor, arguments.timeout)
         try:
             with Lock(self._paths.lock):
+                self._paths.check_writable()
                 file = open_source(arguments.source, self._paths.folder, timed=self._timed)
                 try:
                     self._check_source(file)

@@ -58,6 +58,7 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
     manifest = _common([each.manifest for each in loaded], inputs, force)
     _check_output(paths, inputs, force)
     with Lock(paths.lock):
+        paths.check_writable()
         rewriting.recover(paths)
         try:
             _check_columns(parts_of_run)

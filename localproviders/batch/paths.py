@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Tuple, Union
 
 from localproviders._lock import path_text
+from localproviders.errors import ConfigurationError
 
 if TYPE_CHECKING:
     PathLike = Union[str, "os.PathLike[str]"]
@@ -47,6 +48,19 @@ class RunPaths:
     def files(self) -> Tuple[str, ...]:
         """The paths of all files with results, and of their descriptions."""
         return self.output, self.journal, self.failures, self.manifest, self.ids
+
+    def check_writable(self) -> None:
+        """Check that this user may write the files.
+
+        Raises:
+            ConfigurationError: The folder, or a file that exists, cannot be written.
+        """
+        for path in (self.folder, *self.files):
+            if os.path.exists(path) and not os.access(path, os.W_OK):
+                raise ConfigurationError(
+                    f"{path!r} cannot be written",
+                    hint="write to another folder, or let this user write the folder and its files",
+                )
 
 
 def sync_folder(folder: str) -> None:

@@ -6,9 +6,10 @@ import inspect
 import json
 import os
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List
 
 import pytest
 
@@ -192,6 +193,28 @@ def test_the_source_is_never_overwritten(
             with pytest.raises(ConfigurationError):
                 ollama.run(form, output, force=force, model="nomic-embed-text")
             assert source.read_text() == content
+
+
+@pytest.mark.parametrize("name", ["", "out.jsonl", "out.jsonl.journal", "out.jsonl.manifest"])
+def test_files_that_cannot_be_written_are_named(
+    name: str, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(2), output)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    access, forbidden = os.access, str(tmp_path / name) if name else str(tmp_path)
+    monkeypatch.setattr(
+        os, "access", lambda path, *args: str(path) != forbidden and access(path, *args)
+    )
+    uses: List[Callable[[], object]] = [lambda: ollama.run(chats(3), output)]
+    if not name:
+        uses.append(lambda: batch.merge([output], tmp_path / "all.jsonl"))
+    for use in uses:
+        with pytest.raises(ConfigurationError, match=f"'{re.escape(forbidden)}' cannot be written"):
+            use()
+    assert batch.status(output).succeeded == len(list(batch.read(output))) == 2
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: after[name] for name in before} == before
 
 
 def test_a_symbolic_link_leads_to_the_same_output(ollama: Ollama, tmp_path: Path) -> None:
