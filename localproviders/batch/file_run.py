@@ -30,6 +30,7 @@ from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_o
 from localproviders.batch.pacing import Clockwork
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.preparing import changed_rows, count_rows
+from localproviders.batch.reading import load_run, report_of
 from localproviders.batch.recorder import FileRecorder, free_bytes, is_full_disk
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
@@ -72,14 +73,33 @@ class FileRun:
         try:
             with Lock(self._paths.lock):
                 self._paths.check_writable()
-                file = open_source(arguments.source, self._paths.folder, timed=self._timed)
-                try:
-                    self._check_source(file)
-                    return self._run(file, workers)
-                finally:
-                    file.close()
+                return self._run_with(workers)
         finally:
             workers.close()
+
+    def _run_with(self, workers: Workers) -> BatchReport:
+        try:
+            source = self._arguments.source
+            file = open_source(source, self._paths.folder, timed=self._timed)
+            try:
+                self._check_source(file)
+                return self._run(file, workers)
+            finally:
+                file.close()
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+        # The loop reports a full disk itself. This disk was full before the loop began.
+        return self._report_before().replace(
+            stopped="disk", elapsed_s=time.monotonic() - self._started
+        )
+
+    def _report_before(self) -> BatchReport:
+        """Return the report of the earlier runs; an empty one if there is none."""
+        try:
+            return report_of(*load_run(self._paths))
+        except ConfigurationError:
+            return BatchReport()
 
     def _check_source(self, file: RowFile) -> None:
         """Check that the run does not write to its source.
@@ -289,7 +309,10 @@ class FileRun:
         except OSError as error:
             if not is_full_disk(error):
                 raise
-            rewriting.remove_beside(self._paths)
+            # Incomplete files would keep the disk full. A new output that is already in its place
+            # needs its journal.
+            with contextlib.suppress(OSError):
+                rewriting.recover(self._paths)
             return False
         return True
 
