@@ -20,7 +20,7 @@ from localproviders.batch.ledger import Ledger
 from localproviders.batch.manifest import (
     Manifest,
     SourceFacts,
-    read_manifest,
+    recover_manifest,
     refuse_other_columns,
     refuse_other_run,
     refuse_other_shard,
@@ -30,12 +30,13 @@ from localproviders.batch.outputs import CsvLines, JsonLines, OutputForm, form_o
 from localproviders.batch.pacing import Clockwork
 from localproviders.batch.paths import RunPaths
 from localproviders.batch.preparing import changed_rows, count_rows
+from localproviders.batch.reading import load_run, report_of
 from localproviders.batch.recorder import FileRecorder, free_bytes, is_full_disk
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rows import RowReader
 from localproviders.batch.sources import RowFile, open_source
 from localproviders.batch.store import Store
-from localproviders.batch.vectors import VectorLines, dimensions_in, ids_path, recover_ids
+from localproviders.batch.vectors import VectorLines, dimensions_in, recover_ids
 from localproviders.batch.workers import Workers
 from localproviders.errors import ConfigurationError, ProviderError
 
@@ -71,14 +72,34 @@ class FileRun:
         workers = Workers(arguments.provider, arguments.executor, arguments.timeout)
         try:
             with Lock(self._paths.lock):
-                file = open_source(arguments.source, self._paths.folder, timed=self._timed)
-                try:
-                    self._check_source(file)
-                    return self._run(file, workers)
-                finally:
-                    file.close()
+                self._paths.check_writable()
+                return self._run_with(workers)
         finally:
             workers.close()
+
+    def _run_with(self, workers: Workers) -> BatchReport:
+        try:
+            source = self._arguments.source
+            file = open_source(source, self._paths.folder, timed=self._timed)
+            try:
+                self._check_source(file)
+                return self._run(file, workers)
+            finally:
+                file.close()
+        except OSError as error:
+            if not is_full_disk(error):
+                raise
+        # The loop reports a full disk itself. This disk was full before the loop began.
+        return self._report_before().replace(
+            stopped="disk", elapsed_s=time.monotonic() - self._started
+        )
+
+    def _report_before(self) -> BatchReport:
+        """Return the report of the earlier runs; an empty one if there is none."""
+        try:
+            return report_of(*load_run(self._paths))
+        except ConfigurationError:
+            return BatchReport()
 
     def _check_source(self, file: RowFile) -> None:
         """Check that the run does not write to its source.
@@ -86,9 +107,7 @@ class FileRun:
         Raises:
             ConfigurationError: The source is one of the run's own files.
         """
-        paths = self._paths
-        own = (paths.output, paths.journal, paths.failures, paths.manifest, ids_path(paths.output))
-        for path in own:
+        for path in self._paths.files:
             if file.is_at(path):
                 raise ConfigurationError(
                     f"the source is {path!r}, to which the run would write",
@@ -156,7 +175,7 @@ class FileRun:
                 False; or the shard differs.
             IntegrityError: The manifest, or the file with the ids of vectors, was changed.
         """
-        manifest = read_manifest(self._paths, ledger.manifest)
+        manifest = recover_manifest(self._paths, ledger.manifest)
         recover_ids(self._paths, manifest)
         arguments = self._arguments
         names = manifest.differences(arguments.described(self._form_name))
@@ -290,7 +309,10 @@ class FileRun:
         except OSError as error:
             if not is_full_disk(error):
                 raise
-            rewriting.remove_beside(self._paths)
+            # Incomplete files would keep the disk full. A new output that is already in its place
+            # needs its journal.
+            with contextlib.suppress(OSError):
+                rewriting.recover(self._paths)
             return False
         return True
 

@@ -132,7 +132,7 @@ class Finish:
 
     def _vectors(self, form: VectorLines, ids: NewIds) -> Iterator[Entry]:
         """Yield the vectors in the order of the rows, and write the file with the ids."""
-        before = id_lines(self._paths.output)
+        before = id_lines(self._paths)
         for entry, name in zip(self._in_order(failures=True), self._names()):
             ids.write(id_line(name, entry, next(before, {})))
             yield form.closed(entry)
@@ -160,7 +160,7 @@ def error_classes(
         ledger: The state of the run.
         form: The form of the output, which is its format.
     """
-    names = id_lines(paths.output) if isinstance(form, VectorLines) else iter(())
+    names = id_lines(paths) if isinstance(form, VectorLines) else iter(())
     for record in records_of(paths.journal, 0, ledger.records):
         # In a matrix, a failed row has only NaN. The error is in the file with the ids.
         before = next(names, {}) if record.state in IN_OUTPUT else {}

@@ -231,6 +231,28 @@ def read_manifest(paths: RunPaths, digest: Optional[int]) -> Manifest:
     )
 
 
+def recover_manifest(paths: RunPaths, digest: Optional[int]) -> Manifest:
+    """Return the manifest with this digest, after finishing a replacement that was interrupted.
+
+    Otherwise the next replacement would overwrite the only file that has the manifest.
+
+    Raises:
+        IntegrityError: The manifest was changed, or is missing.
+    """
+    found = read_manifest(paths, digest)
+    if _digest_at(paths.manifest) != digest:
+        put_in_place(paths)
+    return found
+
+
+def _digest_at(path: str) -> Optional[int]:
+    try:
+        with open(path, "rb") as file:
+            return digest_of(file.read())
+    except FileNotFoundError:
+        return None
+
+
 def refuse_other_shard(output: str) -> ConfigurationError:
     """Return the error for a run with another `shard` than the earlier results."""
     return ConfigurationError(

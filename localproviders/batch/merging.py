@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Iterable, Iterator, List, Optional, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from localproviders._lock import Lock
 from localproviders.batch import rewriting
@@ -13,6 +13,7 @@ from localproviders.batch.paths import PathLike, RunPaths
 from localproviders.batch.reading import load_run, report_of
 from localproviders.batch.report import BatchReport
 from localproviders.batch.rewriting import Part
+from localproviders.batch.snapshots import State, snapshot, states_of
 from localproviders.batch.store import Entry, Store
 from localproviders.batch.vectors import (
     NewIds,
@@ -24,7 +25,7 @@ from localproviders.batch.vectors import (
     note_ids,
 )
 from localproviders.batch.wire.lines import write_line
-from localproviders.errors import ConfigurationError
+from localproviders.errors import ConfigurationError, IntegrityError
 
 
 def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -> BatchReport:
@@ -44,7 +45,7 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
 
     Raises:
         ConfigurationError: A row is in no part; the parts have different sources, arguments or
-            columns; or the new output exists already.
+            columns; a run writes to a part; or the new output exists already.
         IntegrityError: A part was changed, or a row is in two parts.
         LockHeldError: Another process, or another thread, writes to the new output.
     """
@@ -52,22 +53,43 @@ def merge(parts: Iterable[PathLike], output: PathLike, *, force: bool = False) -
     loaded = [_load(path) for path in parts]
     if not loaded:
         raise ConfigurationError("there is no part to merge", hint="pass the paths of the parts")
-    manifest = _common([each[1] for each in loaded], [each[0].paths for each in loaded], force)
-    _check_output(paths, [each[0].paths for each in loaded], force)
-    _check_columns([each[0] for each in loaded])
+    parts_of_run = [each.part for each in loaded]
+    inputs = [part.paths for part in parts_of_run]
+    manifest = _common([each.manifest for each in loaded], inputs, force)
+    _check_output(paths, inputs, force)
     with Lock(paths.lock):
+        paths.check_writable()
         rewriting.recover(paths)
-        _write(paths, [each[0] for each in loaded], manifest)
+        try:
+            _check_columns(parts_of_run)
+            _write(paths, parts_of_run, manifest, lambda: _check_unchanged(loaded))
+        except (IntegrityError, FileNotFoundError):
+            _check_unchanged(loaded)
+            raise
     return report_of(*load_run(paths))
 
 
-def _load(path: PathLike) -> Tuple[Part, Manifest]:
-    paths = rewriting.for_reading(RunPaths(path))
-    if not os.path.exists(paths.journal):
-        raise ConfigurationError(
-            f"{paths.output!r} has no journal, so it is not the output of a run",
-            hint="pass the paths of the outputs, with the files beside them",
-        )
+class _Loaded(NamedTuple):
+    """A part that was checked.
+
+    Attributes:
+        part: The part.
+        manifest: Its manifest.
+        states: The states of its files before the check.
+    """
+
+    part: Part
+    manifest: Manifest
+    states: Sequence[State]
+
+
+def _load(path: PathLike) -> _Loaded:
+    states = states_of(RunPaths(path))
+    found, _ = snapshot(RunPaths(path), _check)
+    return _Loaded(*found, states)
+
+
+def _check(paths: RunPaths, _: object) -> Tuple[Part, Manifest]:
     ledger, manifest = load_run(paths)
     if form_of(paths.output) == ".npy" and not is_final(paths, ledger, manifest):
         raise ConfigurationError(
@@ -75,6 +97,20 @@ def _load(path: PathLike) -> Tuple[Part, Manifest]:
             hint="finish the runs of all shards, and then merge their outputs",
         )
     return Part(paths, ledger.records), manifest
+
+
+def _check_unchanged(loaded: Sequence[_Loaded]) -> None:
+    """Check that no other process has written to a part since it was checked.
+
+    Raises:
+        ConfigurationError: A part was written to.
+    """
+    for each in loaded:
+        output = each.part.paths.output
+        if states_of(RunPaths(output)) != each.states:
+            raise ConfigurationError(
+                f"a run writes to {output!r}", hint="wait for its end, and then merge again"
+            )
 
 
 def _common(manifests: List[Manifest], paths: List[RunPaths], force: bool) -> Manifest:
@@ -124,7 +160,17 @@ def _check_output(paths: RunPaths, parts: List[RunPaths], force: bool) -> None:
         )
 
 
-def _write(paths: RunPaths, parts: List[Part], manifest: Manifest) -> None:
+def _write(
+    paths: RunPaths, parts: List[Part], manifest: Manifest, check: Callable[[], None]
+) -> None:
+    """Write the new output.
+
+    Args:
+        paths: The paths of the new output.
+        parts: The parts.
+        manifest: The manifest of the new output.
+        check: Function that is called when all parts have been read.
+    """
     store = Store(rewriting.beside(paths), None)
     manifest.facts["run"] = store.ledger.run.hex()
     ids: Optional[NewIds] = None
@@ -135,6 +181,7 @@ def _write(paths: RunPaths, parts: List[Part], manifest: Manifest) -> None:
         else:
             entries = rewriting.in_order(parts, manifest.rows, paths.folder)
             count = rewriting.fill(store, entries, rewriting.head_of(parts[0]))
+        check()
         _check_count(store, count, manifest.rows)
         store.begun = manifest.rows
         store.refer_to(manifest)
@@ -178,7 +225,7 @@ def _fill_matrix(
         raise ConfigurationError("the parts have vectors of different lengths")
     form = VectorLines(next(iter(found), None))
     head = matrix_head(manifest.rows, form.dimensions or 0)
-    lines = [id_lines(part.paths.output) for part in parts]
+    lines = [id_lines(part.paths) for part in parts]
 
     def entries() -> Iterator[Entry]:
         for entry in rewriting.in_order(parts, manifest.rows, paths.folder):

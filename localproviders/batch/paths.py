@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Tuple, Union
 
 from localproviders._lock import path_text
+from localproviders.errors import ConfigurationError
 
 if TYPE_CHECKING:
     PathLike = Union[str, "os.PathLike[str]"]
@@ -23,12 +24,13 @@ class RunPaths:
         output: Path of the output.
         journal: Path of the journal, which has a record of each result.
         failures: Path of the file with the lines of failed rows, while other rows have no result.
+        ids: Path of the file with the ids of the rows, if the output is a matrix.
         manifest: Path of the description of the run.
         lock: Path of the file whose lock is held during a run.
         folder: The folder of all these files.
     """
 
-    __slots__ = ("failures", "folder", "journal", "lock", "manifest", "output")
+    __slots__ = ("failures", "folder", "ids", "journal", "lock", "manifest", "output")
 
     def __init__(self, output: PathLike) -> None:
         path = path_text(output)
@@ -37,9 +39,28 @@ class RunPaths:
         self.output: str = os.path.realpath(path) if os.path.islink(path) else path
         self.journal: str = f"{self.output}.journal"
         self.failures: str = f"{self.output}.failures"
+        self.ids: str = f"{self.output}.ids.jsonl"
         self.manifest: str = f"{self.output}.manifest"
         self.lock: str = f"{self.output}.lock"
         self.folder: str = os.path.dirname(self.output) or os.curdir
+
+    @property
+    def files(self) -> Tuple[str, ...]:
+        """The paths of all files with results, and of their descriptions."""
+        return self.output, self.journal, self.failures, self.manifest, self.ids
+
+    def check_writable(self) -> None:
+        """Check that this user may write the files.
+
+        Raises:
+            ConfigurationError: The folder, or a file that exists, cannot be written.
+        """
+        for path in (self.folder, *self.files):
+            if os.path.exists(path) and not os.access(path, os.W_OK):
+                raise ConfigurationError(
+                    f"{path!r} cannot be written",
+                    hint="write to another folder, or let this user write the folder and its files",
+                )
 
 
 def sync_folder(folder: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import BinaryIO, Iterator, Tuple
+from contextlib import ExitStack
+from typing import BinaryIO, Iterator, Optional, Tuple, cast
 
 from localproviders.batch import rewriting
 from localproviders.batch.audit import load_begun
@@ -15,6 +16,7 @@ from localproviders.batch.outputs import form_of
 from localproviders.batch.paths import PathLike, RunPaths
 from localproviders.batch.report import BatchReport
 from localproviders.batch.results import BatchRecord
+from localproviders.batch.snapshots import snapshot
 from localproviders.batch.vectors import check_ids
 from localproviders.errors import ConfigurationError, IntegrityError
 from localproviders.types.responses import Usage
@@ -39,30 +41,38 @@ def read(path: PathLike) -> Iterator[BatchRecord]:
             had a result. Read CSV files and vectors with other modules.
         IntegrityError: The output or the journal was changed, or a line has no result.
     """
-    paths = rewriting.for_reading(RunPaths(path))
+    paths = RunPaths(path)
     if form_of(paths.output) not in (".jsonl", ".ndjson"):
         raise ConfigurationError(
             f"{paths.output!r} is not a file of JSON lines, so read() cannot read it",
             hint="read a CSV file with the module csv, and vectors with numpy.load",
         )
+    records = _read(paths)
+    next(records)  # opens and checks the files
+    return cast("Iterator[BatchRecord]", records)
+
+
+def _read(paths: RunPaths) -> Iterator[Optional[BatchRecord]]:
+    """Open the files, and yield None; then yield the records."""
+    records, stack = snapshot(paths, _open)
+    with stack:
+        yield None
+        yield from records
+
+
+def _open(paths: RunPaths, stack: ExitStack) -> Iterator[BatchRecord]:
+    """Open and check the files of a run, and return its records."""
+    _check_exists(paths.output)
+    file = stack.enter_context(open(paths.output, "rb"))  # noqa: SIM115  # the stack closes it
     if not os.path.exists(paths.journal):
-        return _read_all(paths.output)
+        return _records(paths.output, file, os.path.getsize(paths.output))
     ledger, manifest = load_run(paths)
     rows = ledger.rows
-    if ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count:
-        return _read_latest(paths, ledger, manifest.rows)
-    return _read_lines(paths.output, ledger.output.size)
-
-
-def _read_all(path: str) -> Iterator[BatchRecord]:
-    _check_exists(path)
-    return _read_lines(path, os.path.getsize(path))
-
-
-def _read_lines(path: str, size: int) -> Iterator[BatchRecord]:
-    """Yield the records of the lines in the first `size` bytes of a file."""
-    with open(path, "rb") as file:
-        yield from _records(path, file, size)
+    if not (ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count):
+        return _records(paths.output, file, ledger.output.size)
+    parts = [rewriting.Part(paths, ledger.records)]
+    entries = rewriting.open_in_order(parts, manifest.rows, None, stack, failures=True)
+    return (_record_of(paths.output, entry.line, entry.row + 1) for entry in entries)
 
 
 def _records(path: str, file: BinaryIO, size: int) -> Iterator[BatchRecord]:
@@ -82,13 +92,6 @@ def _record_of(path: str, line: bytes, number: int) -> BatchRecord:
         ) from None
 
 
-def _read_latest(paths: RunPaths, ledger: Ledger, rows: int) -> Iterator[BatchRecord]:
-    """Yield the latest record of each row, in the order of the rows."""
-    parts = [rewriting.Part(paths, ledger.records)]
-    for entry in rewriting.in_order(parts, rows, None, failures=True):
-        yield _record_of(paths.output, entry.line, entry.row + 1)
-
-
 def status(path: PathLike) -> BatchReport:
     """Return the counts of an output, over all runs that wrote to it.
 
@@ -106,23 +109,23 @@ def status(path: PathLike) -> BatchReport:
             result.
         IntegrityError: The output or the journal was changed.
     """
-    paths = rewriting.for_reading(RunPaths(path))
-    if not os.path.exists(paths.journal):
-        _check_exists(paths.output)
-        raise ConfigurationError(
-            f"{paths.output!r} has no journal, so it is not the output of a run",
-            hint=f"copy {os.path.basename(paths.journal)!r} and the manifest beside it, too",
-        )
-    return report_of(*load_run(paths))
+    found, _ = snapshot(RunPaths(path), lambda paths, _: load_run(paths))
+    return report_of(*found)
 
 
 def load_run(paths: RunPaths) -> Tuple[Ledger, Manifest]:
     """Return the state and the manifest of a run, after checking its files.
 
     Raises:
-        ConfigurationError: The run was killed at its beginning.
+        ConfigurationError: There is no journal, or the run was killed at its beginning.
         IntegrityError: A file was changed.
     """
+    if not os.path.exists(paths.journal):
+        _check_exists(paths.output)
+        raise ConfigurationError(
+            f"{paths.output!r} has no journal, so it is not the output of a run",
+            hint=f"copy {os.path.basename(paths.journal)!r} and the manifest beside it, too",
+        )
     ledger = load_begun(paths)
     if ledger is None:
         raise ConfigurationError(

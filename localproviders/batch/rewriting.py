@@ -54,15 +54,45 @@ def in_order(
     Raises:
         IntegrityError: A row is in two parts.
     """
+    with contextlib.ExitStack() as stack:
+        yield from open_in_order(parts, rows, folder, stack, failures=failures)
+
+
+def open_in_order(
+    parts: Sequence[Part],
+    rows: int,
+    folder: Optional[str],
+    stack: contextlib.ExitStack,
+    *,
+    failures: bool = False,
+) -> Iterator[Entry]:
+    """Open all files, and return an iterator over the entries that `in_order` yields.
+
+    Args:
+        parts: The outputs.
+        rows: Number of rows.
+        folder: Folder for a temporary file; None uses the system's temporary folder.
+        stack: Closes the files after the last entry.
+        failures: Whether lines in the files of failures are used, too.
+
+    Raises:
+        IntegrityError: A row is in two parts.
+    """
     states = (*IN_OUTPUT, *IN_FAILURES) if failures else IN_OUTPUT
-    with tempfile.TemporaryFile(dir=folder) as index, contextlib.ExitStack() as stack:
-        _write_index(parts, index, states)
-        files = [_files_of(part.paths, failures, stack) for part in parts]
-        index.seek(0)
-        for row in range(rows):
-            data = index.read(_PLACE.size)
-            if len(data) == _PLACE.size and any(data):
-                yield _entry(row, data, files)
+    index = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  # the same
+    _write_index(parts, index, states)
+    files = [_files_of(part.paths, failures, stack) for part in parts]
+    return _entries(index, rows, files)
+
+
+def _entries(
+    index: BinaryIO, rows: int, files: Sequence[Tuple[BinaryIO, Optional[BinaryIO]]]
+) -> Iterator[Entry]:
+    index.seek(0)
+    for row in range(rows):
+        data = index.read(_PLACE.size)
+        if len(data) == _PLACE.size and any(data):
+            yield _entry(row, data, files)
 
 
 def _files_of(
@@ -196,9 +226,13 @@ def remove_journal(paths: RunPaths) -> None:
 
 
 def remove_beside(paths: RunPaths) -> None:
-    """Remove new files that will not be used."""
+    """Remove new files that will not be used.
+
+    The journal comes first: a new journal without a new output would be taken for the result of a
+    replacement.
+    """
     new = beside(paths)
-    for path in (new.output, new.journal, new.failures):
+    for path in (new.journal, new.output, new.failures):
         _remove(path)
 
 

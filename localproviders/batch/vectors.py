@@ -43,11 +43,6 @@ def matrix_head(rows: int, dimensions: int) -> bytes:
     return _MAGIC + size.to_bytes(2, "little") + shape.ljust(size - 1).encode() + b"\n"
 
 
-def ids_path(output: str) -> str:
-    """Return the path of the file with the ids."""
-    return f"{output}.ids.jsonl"
-
-
 class VectorLines:
     """Vectors as lines: of base64 while the run goes on, and of packed floats at its end.
 
@@ -155,11 +150,10 @@ def id_line(name: str, entry: Entry, before: Dict[str, Any]) -> bytes:
     return write_line(found)
 
 
-def id_lines(output: str) -> Iterator[Dict[str, Any]]:
+def id_lines(paths: RunPaths) -> Iterator[Dict[str, Any]]:
     """Yield the parsed lines of the file with the ids; nothing if there is no such file."""
-    path = ids_path(output)
-    if os.path.exists(path):
-        with open(path, "rb") as file:
+    if os.path.exists(paths.ids):
+        with open(paths.ids, "rb") as file:
             yield from map(json.loads, file)
 
 
@@ -174,7 +168,7 @@ class NewIds:
     """
 
     def __init__(self, paths: RunPaths) -> None:
-        self._path = ids_path(paths.output)
+        self._path = paths.ids
         self._digest = blake2b(digest_size=16)
         self.digest: str = ""
 
@@ -207,7 +201,7 @@ def check_ids(paths: RunPaths, manifest: Manifest) -> None:
     Raises:
         IntegrityError: The file was changed, or is missing.
     """
-    path = ids_path(paths.output)
+    path = paths.ids
     digest = manifest.facts.get(_DIGEST)
     if digest is not None and digest not in (_digest_of(path), _digest_of(f"{path}.new")):
         raise IntegrityError(
@@ -224,7 +218,7 @@ def recover_ids(paths: RunPaths, manifest: Manifest) -> None:
         IntegrityError: The file was changed, or is missing.
     """
     check_ids(paths, manifest)
-    path = ids_path(paths.output)
+    path = paths.ids
     if manifest.facts.get(_DIGEST) not in (None, _digest_of(path)):
         os.replace(f"{path}.new", path)
         sync_folder(paths.folder)
@@ -242,7 +236,7 @@ def is_final(paths: RunPaths, ledger: Ledger, manifest: Manifest) -> bool:
     is_open = ledger.superseded or rows[FAILED].count or rows[RETRYABLE].count
     if is_open or not manifest.facts.get("finished", False):
         return False
-    if manifest.facts.get(_DIGEST) != _digest_of(ids_path(paths.output)):
+    if manifest.facts.get(_DIGEST) != _digest_of(paths.ids):
         return False
     head = matrix_head(manifest.shard_rows, dimensions_in(paths, ledger.records) or 0)
     with open(paths.output, "rb") as file:

@@ -97,7 +97,7 @@ _PYTHON = ("localproviders", "benchmarks", "examples", "tests")
 #: `doctor/` needs fourteen: the facts and the three modules that read them, the findings, one module of
 #: checks for each of six subjects, their table, and a table of products. `cli/doctor.py` prints them.
 #: `_lock.py` has the locks that a killed process does not leave behind.
-#: `batch/` has thirty-eight modules, which no other module imports: the rows of a source, the files
+#: `batch/` has thirty-nine modules, which no other module imports: the rows of a source, the files
 #: of a run, and the loop between them. Each format and each step has its own, because a mistake in
 #: one of them could lose results (docs/architecture.md, "How a batch loses nothing").
 #: The verbs about models and the configuration need ten: `cli/lists.py`, `memory.py`, `transfers.py`
@@ -115,7 +115,7 @@ _PYTHON = ("localproviders", "benchmarks", "examples", "tests")
 #: and `_dialect/error_rules.py` has the rules, for which `error_answers.py` was too long.
 #: `local/substitutes.py` has the servers that an alias may use beyond the locality.
 #: `_http/summary.py` collects the chunks of a stream, for which `stream.py` was too long.
-MOST_MODULES = 310
+MOST_MODULES = 311
 MOST_LINES_OF_CODE = 400
 MOST_LINES_OF_A_VERB = 300
 MOST_CLASSES: Dict[Type[Any], int] = {

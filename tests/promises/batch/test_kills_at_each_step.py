@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import struct
@@ -209,3 +210,32 @@ def test_a_kill_before_any_change_of_a_file_loses_nothing(
             assert list(found) == list(expected)
         steps += 1
     assert steps > 10
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
+@pytest.mark.parametrize(
+    ("history", "first"),
+    [
+        pytest.param([], [*range(12)], id="beginning"),
+        pytest.param([(8, [2, 5], {})], [*range(20, 45)], id="replacement", marks=pytest.mark.slow),
+    ],
+)
+def test_a_second_kill_at_the_beginning_of_the_next_run(
+    history: List[Any], first: List[int], suffix: str, tmp_path: Path
+) -> None:
+    provider = _Answering()
+    expected = {f"r{number}": f"<{number}>" for number in range(9)}
+    for steps, second in itertools.product(first, range(8)):
+        output = tmp_path / f"{steps}-{second}" / f"out{suffix}"
+        output.parent.mkdir()
+
+        def run(count: int, bad: List[int], options: Any, output: Path = output) -> Any:
+            provider.bad[:] = [str(number) for number in bad]
+            return batch.run(_rows(suffix, count), output, provider, concurrency=2, **options)
+
+        for each in history:
+            run(*each)
+        _run_and_kill(lambda: run(8, [], {"retry_failed": True}), steps)
+        _run_and_kill(lambda: run(9, [], {"retry_failed": True}), second)
+        assert run(9, [], {"retry_failed": True}).succeeded == 9
+        assert _texts_of(output) == expected

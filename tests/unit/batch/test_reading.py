@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
+from typing import Any, Callable, List
 
 import pytest
 
 from localproviders import ConfigurationError, IntegrityError, batch
+from localproviders.batch.audit import load_ledger
 from localproviders.testing import Refusal
 from tests.unit.batch.support import Ollama, chats
 
@@ -89,3 +92,132 @@ def test_reading_changes_nothing(ollama: Ollama, tmp_path: Path) -> None:
     list(batch.read(output))
     batch.status(output)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# Functions that `status`, `read` and `merge` call. Before each of them, a run may replace files.
+_STEPS = [
+    "localproviders.batch.rewriting.for_reading",
+    "localproviders.batch.audit._read_journal",
+    "localproviders.batch.audit._first_torn",
+    "localproviders.batch.reading.read_manifest",
+    "localproviders.batch.reading.check_ids",
+    "localproviders.batch.rewriting._write_index",
+    "localproviders.batch.rewriting._files_of",
+]
+
+
+def _interrupt(monkeypatch: pytest.MonkeyPatch, name: str, work: Callable[[], object]) -> List[int]:
+    """Do some work before the first call of a function; return a list that then has an item."""
+    module, _, function = name.rpartition(".")
+    original, done = getattr(sys.modules[module], function), []
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if not done:
+            done.append(1)
+            monkeypatch.setattr(name, original)
+            work()
+        return original(*args, **options)
+
+    monkeypatch.setattr(name, interrupted)
+    return done
+
+
+def _rows(suffix: str, count: int) -> List[Any]:
+    if suffix == ".npy":
+        return [{"id": f"r{n}", "text": f"text {n}", "model": _EMBEDDER} for n in range(count)]
+    return chats(count)
+
+
+_EMBEDDER = "nomic-embed-text"
+
+
+@pytest.mark.parametrize("count", [6, 9])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
+@pytest.mark.parametrize("step", _STEPS)
+def test_status_is_right_while_a_run_replaces_files(
+    step: str,
+    suffix: str,
+    count: int,
+    ollama: Ollama,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / f"out{suffix}"
+    ollama.run([*_rows(suffix, 5), {"id": "bad", "bad": 1}], output)
+    done = _interrupt(
+        monkeypatch, step, lambda: ollama.run(_rows(suffix, count), output, retry_failed=True)
+    )
+    found = batch.status(output)
+    if done:
+        assert (found.succeeded, found.failed) in ((5, 1), (count, 0))
+    assert batch.status(output).failed == (0 if done else 1)
+
+
+@pytest.mark.parametrize("first", [{}, {"max_failures": 0, "concurrency": 1}])
+@pytest.mark.parametrize("step", _STEPS)
+def test_records_are_right_while_a_run_replaces_files(
+    step: str, first: Any, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.server.reply_with("old", _NO)
+    ollama.run(chats(6), output, **first)
+    before = {record.id: str(record) for record in batch.read(output)}
+    ollama.server.reply_with("new")
+    done = _interrupt(
+        monkeypatch, step, lambda: ollama.run(chats(9), output, retry_failed=True, concurrency=1)
+    )
+    records = batch.read(output)
+    if not done:  # the run comes after all files were opened
+        monkeypatch.undo()
+        ollama.run(chats(9), output, retry_failed=True)
+    found = [(record.id, str(record)) for record in records]
+    assert len({name for name, _ in found}) == len(found)
+    after = {record.id: str(record) for record in batch.read(output)}
+    assert len(after) == 9
+    assert dict(found) in (before, after)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
+@pytest.mark.parametrize("step", _STEPS)
+def test_a_part_that_changes_while_it_is_merged_is_not_used(
+    step: str, suffix: str, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [tmp_path / f"part{number}{suffix}" for number in (1, 2)]
+    rows = [*_rows(suffix, 5), {"id": "bad", "bad": 1}]
+    for number, part in enumerate(parts, 1):
+        ollama.run(rows, part, shard=(number, 2))
+    output = tmp_path / f"all{suffix}"
+    done = _interrupt(
+        monkeypatch,
+        step,
+        lambda: ollama.run(_rows(suffix, 6), parts[1], shard=(2, 2), retry_failed=True),
+    )
+    try:
+        report = batch.merge(parts, output)
+    except ConfigurationError as error:
+        assert "another source" in error.message or "a run writes to" in error.message  # noqa: PT017
+        assert done
+        assert not output.exists()
+    else:
+        assert (report.succeeded, report.failed) == (5, 1)
+
+
+def test_a_real_change_is_found_while_a_run_writes(
+    ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(5), output)
+    output.write_bytes(output.read_bytes().replace(b"r3", b"r4"))
+    touched = []
+
+    def touch(*args: Any) -> Any:
+        touched.append(1)
+        with open(f"{output}.failures", "ab") as file:
+            file.write(b"x")
+        return load_ledger(*args)
+
+    monkeypatch.setattr("localproviders.batch.audit.load_ledger", touch)
+    for use in (batch.status, batch.read):
+        with pytest.raises(IntegrityError, match="was changed"):
+            use(output)
+    assert 2 < len(touched) < 100

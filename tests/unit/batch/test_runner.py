@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import os
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, List
+from typing import Any, Callable, List
 
 import pytest
 
@@ -192,6 +194,65 @@ def test_the_source_is_never_overwritten(
             with pytest.raises(ConfigurationError):
                 ollama.run(form, output, force=force, model="nomic-embed-text")
             assert source.read_text() == content
+
+
+@pytest.mark.parametrize("name", ["", "out.jsonl", "out.jsonl.journal", "out.jsonl.manifest"])
+def test_files_that_cannot_be_written_are_named(
+    name: str, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.jsonl"
+    ollama.run(chats(2), output)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    access, forbidden = os.access, str(tmp_path / name) if name else str(tmp_path)
+    monkeypatch.setattr(
+        os, "access", lambda path, *args: str(path) != forbidden and access(path, *args)
+    )
+    uses: List[Callable[[], object]] = [lambda: ollama.run(chats(3), output)]
+    if not name:
+        uses.append(lambda: batch.merge([output], tmp_path / "all.jsonl"))
+    for use in uses:
+        with pytest.raises(ConfigurationError, match=f"'{re.escape(forbidden)}' cannot be written"):
+            use()
+    assert batch.status(output).succeeded == len(list(batch.read(output))) == 2
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize("done", [0, 3])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
+@pytest.mark.parametrize("name", ["write", "fsync"])
+def test_a_full_disk_ends_a_run_at_any_step(
+    name: str,
+    suffix: str,
+    done: int,
+    ollama: Ollama,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"id": f"r{n}", "text": f"text {n}"} for n in range(6)]
+    real, steps, is_full = getattr(os, name), 0, True
+    while is_full:
+        output, left = tmp_path / str(steps) / f"out{suffix}", [steps]
+        output.parent.mkdir()
+        if done:
+            ollama.run(rows[:done], output, model="nomic-embed-text")
+
+        def limited(*args: Any, left: List[int] = left) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args)
+
+        monkeypatch.setattr(os, name, limited)
+        report = ollama.run(rows, output, model="nomic-embed-text")
+        monkeypatch.setattr(os, name, real)
+        is_full = left[0] < 0
+        assert (report.stopped, report.exit_code) == (("disk", 74) if is_full else (None, 0))
+        assert report.succeeded >= done
+        again = ollama.run(rows, output, model="nomic-embed-text")
+        assert (again.succeeded, again.stopped) == (6, None)
+        steps += 1
+    assert steps > 3
 
 
 def test_a_symbolic_link_leads_to_the_same_output(ollama: Ollama, tmp_path: Path) -> None:
