@@ -169,6 +169,7 @@ _LAST: Dict[str, Any] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("ordered", [False, True], ids=["as-they-arrive", "ordered"])
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
 @pytest.mark.parametrize(
@@ -212,6 +213,7 @@ def test_a_kill_before_any_change_of_a_file_loses_nothing(
     assert steps > 10
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
 @pytest.mark.parametrize(
     ("history", "first"),

@@ -175,6 +175,7 @@ def _loaded(paths: RunPaths) -> Union[Ledger, IntegrityError]:
         return error
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("marked", [0, 2, 6])
 @pytest.mark.parametrize("suffix", ["", ".journal", ".failures"])
 def test_a_changed_byte_of_a_killed_run_is_found_and_named(
