@@ -334,7 +334,8 @@ def test_a_second_signal_ends_the_run_at_once(fake: AskedServer, tmp_path: Path)
     words = [*_words(fake, "in.jsonl"), "--concurrency", "3", "--grace", "1h"]
     process = start(*words, cwd=tmp_path)
     process.communicate(timeout=60)
-    assert process.returncode in (13, 130)
+    # If both signals wait for Python, it calls the handler of SIGINT first, so SIGTERM is second.
+    assert process.returncode in (13, 130, 143)
     fake.on_chat = None
     assert run(*words, cwd=tmp_path).returncode == 0
 
