@@ -23,7 +23,7 @@ def assemble(
     workers: Workers,
     clockwork: Clockwork,
     *,
-    rows: int,
+    source_rows: int,
     started: float,
     skipped: int = 0,
     changed: int = 0,
@@ -37,13 +37,15 @@ def assemble(
         recorder: Writes the results.
         workers: Send the requests.
         clockwork: Measures what the run waits for.
-        rows: Number of rows to handle.
+        source_rows: Number of rows of the source.
         started: The time at which the run started.
         skipped: Number of rows that had an answer before this run.
         changed: Number of rows whose content has changed.
     """
+    rows = arguments.rows_of_shard(source_rows)
     plan = Plan(
         rows=rows,
+        source_rows=source_rows,
         shard=arguments.shard,
         deadline_s=arguments.deadline_s,
         grace_s=arguments.grace_s,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set
 
@@ -54,6 +55,8 @@ class Plan(NamedTuple):
 
     Attributes:
         rows: Number of rows to handle.
+        source_rows: Number of rows of the source, with those of other shards. Rows that are
+            appended to the source during the run are left to the next run.
         shard: Number of the shard, counted from 1, and the number of all shards; None is no shard.
         deadline_s: Seconds until the run ends; None is no limit.
         grace_s: Seconds that requests in flight get to finish if the run ends early.
@@ -67,6 +70,7 @@ class Plan(NamedTuple):
     """
 
     rows: int
+    source_rows: int
     shard: Optional[Sequence[int]]
     deadline_s: Optional[float]
     grace_s: float
@@ -288,7 +292,8 @@ class Coordinator:
         first, step = (0, 1) if shard is None else (shard[0] - 1, shard[1])
         # Only the time to read a row counts as `source`. `timed` does not count the time between
         # two rows, in which this generator and its caller work on a row.
-        for number, raw in enumerate(self._clockwork.timed(self._file.raw_rows(), "source")):
+        rows = islice(self._file.raw_rows(), self._plan.source_rows)
+        for number, raw in enumerate(self._clockwork.timed(rows, "source")):
             if number % step != first or not is_open(number):
                 continue
             row = self._reader.read(number, raw)

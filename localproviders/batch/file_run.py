@@ -63,6 +63,7 @@ class FileRun:
         self._clockwork = Clockwork(time.monotonic)
         self._started = time.monotonic()
         self._is_mixed = False
+        self._changed_ns = 0
 
     def run(self) -> BatchReport:
         """Send all rows that have no answer yet, and write the results."""
@@ -214,6 +215,7 @@ class FileRun:
         self, file: RowFile, reader: RowReader, manifest: Optional[Manifest]
     ) -> Tuple[int, Optional[SourceFacts]]:
         """Return the number of rows; and the facts of the source, or None if it is unchanged."""
+        self._changed_ns = file.changed_ns
         size, digest = file.size, file.fingerprint()
         if manifest is not None and manifest.has_source(size, digest):
             return manifest.rows, None
@@ -279,7 +281,7 @@ class FileRun:
             recorder,
             workers,
             self._clockwork,
-            rows=rows,
+            source_rows=manifest.rows,
             started=self._started,
             skipped=ledger.rows[SUCCEEDED].count,
             changed=changed.count,
@@ -289,6 +291,8 @@ class FileRun:
             coordinator.stopped = "disk"
         try:
             coordinator.run()
+            if coordinator.stopped is None:
+                self._check_unchanged(file, manifest)
         except BaseException:
             with contextlib.suppress(OSError):  # the disk may be full
                 store.end("interrupted")
@@ -301,6 +305,19 @@ class FileRun:
         if arguments.on_progress is not None:
             arguments.on_progress(report)
         return report
+
+    def _check_unchanged(self, file: RowFile, manifest: Manifest) -> None:
+        """Check that the rows of the source are still those that were counted at the start.
+
+        Raises:
+            ConfigurationError: The source was changed; added rows do not count.
+        """
+        size, digest = manifest.facts["source"]["size"], manifest.facts["source"]["digest"]
+        if file.changed_ns != self._changed_ns and file.fingerprint(size) != digest:
+            raise ConfigurationError(
+                "the source was changed during the run",
+                hint="run it again: the rows that have changed since are then sent again",
+            )
 
     def _finished(self, finish: Finish) -> bool:
         """Write the final output, or return False if the disk is full; the next run repeats it."""

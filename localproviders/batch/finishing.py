@@ -114,7 +114,8 @@ class Finish:
         if is_final(self._paths, self._store.ledger, self._manifest):
             self._end()
             return
-        head = matrix_head(self._manifest.shard_rows, form.dimensions or 0)
+        rows = self._manifest.shard_rows
+        head = matrix_head(rows, form.dimensions or 0 if rows else 0)
         made = Store(rewriting.beside(self._paths), None, run=self._store.ledger.run)
         try:
             with NewIds(self._paths) as ids:

@@ -47,7 +47,7 @@ def _run(
 ) -> BatchReport:
     reader = RowReader(arguments.rules, file)
     served_digest(arguments.provider, arguments.rules.fields.get("model"))
-    rows = arguments.rows_of_shard(count_rows(file, reader, None))
+    rows = count_rows(file, reader, None)
     coordinator = assemble(
         arguments,
         file,
@@ -55,7 +55,7 @@ def _run(
         SinkRecorder(sink),
         workers,
         Clockwork(time.monotonic),
-        rows=rows,
+        source_rows=rows,
         started=started,
     )
     coordinator.run()

@@ -102,13 +102,19 @@ class RowFile:
         except FileNotFoundError:
             return False
 
-    def fingerprint(self) -> str:
-        """Return a digest of the complete file."""
+    def fingerprint(self, size: Optional[int] = None) -> str:
+        """Return a digest of the complete file, or of its first `size` bytes."""
         self._file.seek(0)
         found = blake2b(self.form.encode(), digest_size=16)
-        for data in iter(lambda: self._file.read(_BLOCK), b""):
+        end = sys.maxsize if size is None else size
+        for data in iter(lambda: self._file.read(min(_BLOCK, end - self._file.tell())), b""):
             found.update(data)
         return found.hexdigest()
+
+    @property
+    def changed_ns(self) -> int:
+        """Time of the last change of the file, in nanoseconds."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
 
     @property
     def size(self) -> int:
@@ -325,6 +331,7 @@ def _copied(stream: BinaryIO, folder: Optional[str]) -> BinaryIO:
     with _closed_after_error(file):
         for data in iter(lambda: stream.read(_BLOCK), b""):
             file.write(data)
+        file.flush()  # so that its size and its time are known
     return file
 
 
@@ -334,6 +341,7 @@ def _spooled(items: Iterable[Any], folder: Optional[str]) -> BinaryIO:
     with _closed_after_error(file):
         for item in items:
             file.write(_line_of(item))
+        file.flush()
     return file
 
 

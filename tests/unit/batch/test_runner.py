@@ -26,7 +26,7 @@ from localproviders import (
     batch,
 )
 from localproviders._lock import Lock
-from localproviders.batch import BatchRecord
+from localproviders.batch import BatchRecord, coordinator
 from localproviders.batch.sources import SourcePath
 from localproviders.testing import FakeOllama, Refusal, Reply
 from tests.unit.batch.support import Ollama, chats, lines_of
@@ -253,6 +253,49 @@ def test_a_full_disk_ends_a_run_at_any_step(
         assert (again.succeeded, again.stopped) == (6, None)
         steps += 1
     assert steps > 3
+
+
+_CHANGES = {
+    "fewer rows": (lambda lines: lines[:100], True),
+    "no rows": (lambda lines: [], True),
+    "another row": (lambda lines: [*lines[:150], lines[150].replace(b"text 150", b"other")], True),
+    "more rows": (lambda lines: [*lines, lines[0].replace(b"r0", b"new")], False),
+    "half a row": (lambda lines: [*lines, lines[0][:5]], False),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".npy"])
+@pytest.mark.parametrize("change", _CHANGES)
+def test_a_source_that_changes_during_the_run(
+    change: str, suffix: str, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "_PROGRESS_S", 0)
+    source, output = tmp_path / "in.jsonl", tmp_path / f"out{suffix}"
+    lines = [b'{"id": "r%d", "text": "text %d"}\n' % (n, n) for n in range(200)]
+    source.write_bytes(b"".join(lines))
+    edit, is_error = _CHANGES[change]
+
+    def change_once(report: batch.BatchReport) -> None:
+        if report.succeeded and source.read_bytes() == b"".join(lines):
+            source.write_bytes(b"".join(edit(lines)))
+
+    options: Any = {"model": "nomic-embed-text", "concurrency": 1}
+    if is_error:
+        with pytest.raises(ConfigurationError, match="was changed during the run"):
+            ollama.run(source, output, on_progress=change_once, **options)
+        assert batch.status(output).stopped == "cancelled"
+    else:
+        report = ollama.run(source, output, on_progress=change_once, **options)
+        assert (report.rows, report.succeeded, report.stopped) == (200, 200, None)
+        assert batch.status(output).succeeded == 200
+    rows = len(edit(lines))
+    again = ollama.run(source, output, **options)
+    assert (again.rows, again.succeeded + again.failed, again.stopped) == (rows, rows, None)
+    assert again.failed == (change == "half a row")
+    if suffix == ".npy":
+        data = output.read_bytes()
+        assert f"({rows}, {16 if rows else 0})".encode() in data[:128]
+        assert len(data) == 128 + rows * 16 * 4
 
 
 def test_a_symbolic_link_leads_to_the_same_output(ollama: Ollama, tmp_path: Path) -> None:
