@@ -191,13 +191,12 @@ def test_it_comes_out_while_the_response_is_awaited(
 
 @_errors(0, 2, 5, 7, 9, 11, 15, 16)
 def test_it_comes_out_of_a_stream_that_then_stays_closed(ring: _Ringing, error: Exception) -> None:
-    taken = threading.Event()
-    steps = [CHUNKED, event("Hi"), lambda _: taken.wait(GRACE_S), ring, hold]
-    with ScriptedServer(lambda _: steps) as server:
+    with ScriptedServer(lambda _: [CHUNKED, event("Hi"), hold]) as server:
         stream = OpenAICompatibleProvider(server.url, model="m").stream("Hi")
         assert next(stream).text == "Hi"
-        taken.set()
+        watch = _when_in("_read_records", ring)
         ring.comes_out(error, lambda: next(stream))
+        watch.join()
         assert _gone(server)
 
     assert len(server.exchanges) == 1
