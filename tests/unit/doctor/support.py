@@ -36,7 +36,7 @@ class Machine:
     """A machine without trouble: one Ollama with one model, and enough memory.
 
     Attributes:
-        home: The home directory. The current directory is ``work`` in it.
+        home: The home directory. The current directory is ``project`` in it.
         root: The directory with the kernel's files.
         ollama: The server.
         patch: Sets variables.
@@ -49,7 +49,7 @@ class Machine:
         self._stack = stack
         self.patch = patch
         self.home, self.root = folder / "home", folder / "root"
-        self.work = self.home / "work"
+        self.work = self.home / "project"
         self.work.mkdir(parents=True, mode=0o755)
         self.ports: Dict[int, str] = {}
         self.changes: Callable[[Facts], Dict[str, Any]] = lambda _: {}

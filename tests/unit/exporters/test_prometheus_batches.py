@@ -117,7 +117,7 @@ def test_without_an_interval_each_call_is_written(path: Path, writes: Dict[str, 
 @pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), "1", True, None])
 def test_a_wrong_interval_is_refused(path: Path, value: object) -> None:
     with pytest.raises(ConfigurationError, match="at least 0"):
-        TextfileExporter(path, interval_s=value)  # type: ignore[arg-type]  # what is tested
+        TextfileExporter(path, interval_s=value)  # type: ignore[arg-type]  # a wrong value is the test
 
 
 def test_a_pickle_keeps_the_interval(path: Path) -> None:
