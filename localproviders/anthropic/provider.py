@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from types import CellType
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from localproviders import _decision_verbs as decision_verbs
-from localproviders._address import Endpoint, parse_endpoint
+from localproviders._address import parse_endpoint
 from localproviders._did_you_mean import ListOf
 from localproviders._http.deadline import Call
 from localproviders._http.service import Service
@@ -15,6 +14,7 @@ from localproviders._http_provider import HTTPProvider
 from localproviders._http_provider.call_runner import Completion, Raw
 from localproviders._http_provider.provider import EmbeddingExchange, WireRequest
 from localproviders._http_provider.sending import OwnField
+from localproviders._http_provider.service_settings import make_service_settings
 from localproviders._lazy import LazyModule, LazyPart
 from localproviders._record import FrozenDict
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
@@ -36,16 +36,12 @@ from localproviders.errors import (
     ServerBusyError,
     UnsupportedError,
 )
-from localproviders.secret import Sealed, SecretString, as_key
+from localproviders.secret import Sealed
 from localproviders.settings import (
     EMPTY,
     ApiKey,
     ConnectionOptions,
     Settings,
-    first_variable,
-    make_settings,
-    safe_options,
-    sets_authorization,
 )
 from localproviders.types.inputs import at_least_one, named
 from localproviders.types.limits import LISTING_TOTAL_S, CancelToken, Timeout
@@ -67,6 +63,8 @@ else:
     schemas = LazyModule("localproviders.anthropic.wire.schemas")
 
 _KEY_HEADER = "x-api-key"
+# A user may write the address with this path, which the routes of this package begin with.
+_SUFFIXES = ("v1",)
 # The API requires `max_tokens`. This is the value for calls without this argument.
 _MOST_TOKENS = 4096
 _NO_MAX_TOKENS = (
@@ -163,24 +161,17 @@ class AnthropicProvider(HTTPProvider):
         # The cells hide the address and the key from tracebacks that show local variables (see
         # `Sealed`).
         given, base_url, api_key, options = Sealed((base_url, api_key, options)), None, None, EMPTY
-        address, key, connection = map(Sealed, given.cell_contents)
         if settings is None:
-            hidden = safe_options(connection)
-            is_given = bool(address.cell_contents)
-            endpoint = parse_endpoint(
-                address.cell_contents if is_given else ADDRESS,
-                default_port=443,
-                api_suffixes=("v1",),
-            )
-            settings = make_settings(
-                endpoint=endpoint,
-                endpoint_origin="the base_url argument" if is_given else "the default",
+            settings = make_service_settings(
+                given,
+                parse_endpoint(ADDRESS, default_port=443, api_suffixes=_SUFFIXES),
+                ("ANTHROPIC_API_KEY",),
                 name="anthropic" if name is None else name,
                 model=model,
-                api_key=_find_key(key, endpoint, hidden),
                 timeout=timeout,
                 locality=locality,
-                **hidden,
+                key_headers=(_KEY_HEADER,),
+                api_suffixes=_SUFFIXES,
             )
         self._max_tokens = None if max_tokens is None else at_least_one("max_tokens", max_tokens)
         super().__init__(settings=settings)
@@ -501,18 +492,3 @@ def _warnings_of(request: CompletionRequest, summary: Summary) -> List[str]:
                 "to the model as a description"
             )
     return found
-
-
-def _find_key(
-    given: CellType, endpoint: Endpoint, options: Mapping[str, Any]
-) -> Optional[SecretString]:
-    """Return the `api_key` argument; without it, the key in ``ANTHROPIC_API_KEY``.
-
-    The variable is read only for the address of Anthropic's service. It is not read if another
-    option sets a header that contains a key.
-    """
-    if given.cell_contents:
-        return as_key(given)
-    if not is_service_host(endpoint.host) or sets_authorization(options, _KEY_HEADER):
-        return None
-    return first_variable("ANTHROPIC_API_KEY")

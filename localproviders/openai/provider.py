@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Optional
 
 from localproviders._address import Endpoint, parse_endpoint
+from localproviders._http_provider.service_settings import make_service_settings
 from localproviders._signatures import Unpack, exact_keywords, show_keywords
 from localproviders.openai_compatible.provider import OpenAICompatibleProvider
-from localproviders.openai_compatible.service_settings import make_service_settings
 from localproviders.openai_compatible.wire.services import OPENAI
 from localproviders.secret import Sealed
 from localproviders.settings import EMPTY, ApiKey, ConnectionOptions, Settings
@@ -82,5 +82,6 @@ class OpenAIProvider(OpenAICompatibleProvider):
                 model=model,
                 timeout=timeout,
                 locality=locality,
+                socket_api="/v1",
             )
         super().__init__(settings=settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import CellType
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 from localproviders._address import Endpoint, parse_endpoint
 from localproviders.secret import Sealed, as_key
@@ -27,6 +27,8 @@ def make_service_settings(
     model: Optional[str],
     timeout: Timeout,
     locality: Optional[Locality],
+    key_headers: Tuple[str, ...] = (),
+    **forms: Any,
 ) -> Settings:
     """Make the settings from the arguments of a constructor.
 
@@ -39,6 +41,8 @@ def make_service_settings(
         model: The argument of the constructor.
         timeout: The argument of the constructor.
         locality: The argument of the constructor.
+        key_headers: Headers that carry the API key, besides ``Authorization``.
+        forms: Further arguments of `parse_endpoint`, for the address.
 
     Raises:
         ConfigurationError: A value is invalid.
@@ -48,10 +52,10 @@ def make_service_settings(
     hidden, is_given = safe_options(connection), bool(address.cell_contents)
     endpoint = default
     if is_given:
-        endpoint = parse_endpoint(address.cell_contents, default_port=443, socket_api="/v1")
-    secret = as_key(key)
+        endpoint = parse_endpoint(address.cell_contents, default_port=443, **forms)
+    secret = as_key(key) if key.cell_contents else None
     is_own = endpoint.host.lower().rstrip(".") == default.host
-    if secret is None and is_own and not sets_authorization(hidden):
+    if secret is None and is_own and not sets_authorization(hidden, *key_headers):
         secret = first_variable(*variables)
     return make_settings(
         endpoint=endpoint,
