@@ -6,14 +6,10 @@ Each figure is measured in a separate process. The processes run one after the o
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from benchmarks.speed.clients import ROOT
-from benchmarks.speed.processes import Fixture, child_environment
+from benchmarks.speed.processes import Fixture, run_module
 from benchmarks.speed.wire import Shape
 
 #: The shape of each answer: 20 events of 5 characters.
@@ -53,11 +49,7 @@ def _sizes(most: int) -> List[int]:
 
 
 def _in_process(name: str, rows: int, folder: str, url: str = "") -> Any:
-    words = [sys.executable, "-m", "benchmarks.batch.worker", name, str(rows), folder, url]
-    done = subprocess.run(
-        words, cwd=str(ROOT), env=child_environment(), stdout=subprocess.PIPE, check=True
-    )
-    return json.loads(done.stdout)
+    return run_module("benchmarks.batch.worker", name, str(rows), folder, url)
 
 
 def table(found: Dict[str, Any]) -> List[str]:

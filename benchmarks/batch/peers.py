@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,8 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping
 
-from benchmarks.speed.clients import ROOT
-from benchmarks.speed.processes import Fixture, child_environment
+from benchmarks.speed.processes import Fixture, run_module
 from benchmarks.speed.wire import Shape
 
 _SHAPE = Shape("coalesced", 20, 5)
@@ -103,11 +101,8 @@ def _measure(name: str, rows: int, folder: Path, url: str) -> Dict[str, float]:
 
 def _in_process(name: str, rows: int, url: str) -> Dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "benchmarks.batch.peers", name, str(rows), folder, url]
-        done = subprocess.run(
-            words, cwd=str(ROOT), env=child_environment(), stdout=subprocess.PIPE, check=True
-        )
-    return {name: float(value) for name, value in json.loads(done.stdout.splitlines()[-1]).items()}
+        found: Dict[str, float] = run_module("benchmarks.batch.peers", name, str(rows), folder, url)
+    return found
 
 
 def main(rows: int) -> None:

@@ -7,13 +7,11 @@ Its first token comes after a tenth of this time.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import sys
 import threading
 import time
-from typing import Any
 
 from benchmarks.speed import server, wire
 
@@ -34,42 +32,19 @@ class _Slots:
         self._random = random.Random(1)
 
     def answer(self, connection: socket.socket, request: server.Request) -> None:
-        """Answer one chat."""
+        """Answer a chat in a slot, and any other request as the fixture server does."""
+        if request.path != "/api/chat":
+            return server.answer_from_wire(connection, request)
         record = wire.chunk(wire.ollama_record("token " * _TOKENS))
         ending = wire.chunk(wire.ollama_last(_TOKENS, 10)) + wire.LAST_CHUNK
         with self._free:
+            # The sleeps are the time of the request, which is what this server imitates.
             seconds = self._service_s * self._random.uniform(0.7, 1.3)
             time.sleep(seconds / 10)
-            connection.sendall(_HEAD + record)
+            connection.sendall(server.stream_head("ollama") + record)
             time.sleep(seconds * 9 / 10)
-            connection.sendall(ending)
-
-
-_HEAD = server._HEAD % (server._TYPES["ollama"], server._CHUNKED)
-
-
-def _serve(connection: socket.socket, slots: _Slots) -> None:
-    with connection, contextlib.suppress(ConnectionError):
-        for request in server._requests(connection):
-            answer: Any = slots.answer if request.path == "/api/chat" else server._answer
-            answer(connection, request)
-
-
-def main() -> None:
-    """Print the port, then serve until the standard input closes."""
-    slots = _Slots(int(sys.argv[1]), float(sys.argv[2]))
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-
-    def accept() -> None:
-        while True:
-            connection, _ = listener.accept()
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_serve, args=(connection, slots), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    print(listener.getsockname()[1], flush=True)
-    sys.stdin.read()
+            return connection.sendall(ending)
 
 
 if __name__ == "__main__":
-    main()
+    server.main(_Slots(int(sys.argv[1]), float(sys.argv[2])).answer)

@@ -8,16 +8,14 @@ others. All kinds together take about fifteen minutes.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Union
+from typing import List, NamedTuple, Optional, Union
 
-from benchmarks.speed.clients import ROOT
-from benchmarks.speed.processes import child_environment
+from benchmarks.speed.processes import Process
 from localproviders import LocalProvider, OllamaProvider, batch
 
 
@@ -54,56 +52,42 @@ KINDS = {
 }
 
 
-class _Server:
-    """The process of a server with slots."""
+class _Server(Process):
+    """A process with slots."""
 
     def __init__(self, kind: Kind) -> None:
-        words = [sys.executable, "-m", "benchmarks.batch.slots", f"{kind.slots}"]
-        self._process = subprocess.Popen(
-            [*words, f"{kind.service_s}"],
-            cwd=str(ROOT),
-            env=child_environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        slots, service_s = str(kind.slots), str(kind.service_s)
+        super().__init__(sys.executable, "-m", "benchmarks.batch.slots", slots, service_s)
+        self.url = f"http://127.0.0.1:{int(self.read_line())}"
 
     def kill(self) -> None:
-        """End the process."""
+        """Kill the process, as its host could."""
         self._process.kill()
-        self._process.communicate()
-
-
-@contextlib.contextmanager
-def _servers(kind: Kind) -> Iterator[List[_Server]]:
-    found = [_Server(kind) for _ in range(1 if kind.dies_after_s is None else 2)]
-    try:
-        yield found
-    finally:
-        for each in found:
-            each.kill()
 
 
 def seconds(kind: Kind, concurrency: Union[int, str]) -> float:
     """Return the duration of one run in seconds."""
     rows = [{"id": str(number), "messages": f"row {number}"} for number in range(kind.rows)]
-    with _servers(kind) as servers, tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        count = 1 if kind.dies_after_s is None else 2
+        servers = [_Server(kind) for _ in range(count)]
+        for server in servers:
+            stack.callback(server.close)
         hosts = [
             OllamaProvider(server.url, model="bench", name=f"host{number}")
             for number, server in enumerate(servers)
         ]
-        with LocalProvider(hosts, model="bench", strategy="balanced") as provider:
-            start = time.monotonic()
-            end = threading.Timer(kind.dies_after_s or 0, servers[-1].kill)
-            if kind.dies_after_s is not None:
-                end.start()
-            report = batch.run(rows, Path(folder) / "out.jsonl", provider, concurrency=concurrency)
-            if kind.dies_after_s is not None:
-                end.join()
-            assert report.succeeded == kind.rows, report
-            return time.monotonic() - start
+        provider = LocalProvider(hosts, model="bench", strategy="balanced")
+        stack.callback(provider.close)
+        start = time.monotonic()
+        if kind.dies_after_s is not None:
+            end = threading.Timer(kind.dies_after_s, servers[-1].kill)
+            end.start()
+            stack.callback(end.join)
+        report = batch.run(rows, folder / "out.jsonl", provider, concurrency=concurrency)
+        assert report.succeeded == kind.rows, report
+        return time.monotonic() - start
 
 
 def main(names: List[str]) -> None:

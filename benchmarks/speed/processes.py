@@ -34,6 +34,13 @@ def _distorts(variable: str) -> bool:
     return variable.startswith("PYTHON") or variable.lower().endswith("_proxy")
 
 
+def run_module(module: str, *arguments: str) -> Any:
+    """Run a module in a new process, and return the JSON in the last line that it prints."""
+    words = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(words, env=child_environment(), stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 class Process:
     """A child process that reads and writes single lines. The end of a `with` block kills it."""
 

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Dict, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Tuple
 
 from benchmarks.speed import wire
 from benchmarks.speed.wire import Shape
@@ -41,19 +41,23 @@ class Request(NamedTuple):
         return value
 
 
-def serve(listener: socket.socket) -> None:
+#: Answers one request on a connection.
+Answer = Callable[[socket.socket, Request], None]
+
+
+def serve(listener: socket.socket, answer: Answer) -> None:
     """Accept connections until the process ends; serve each in a thread."""
     while True:
         connection, _ = listener.accept()
         _last_opened[0] = next(_opened) + 1
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_serve_connection, args=(connection,), daemon=True).start()
+        threading.Thread(target=_serve_connection, args=(connection, answer), daemon=True).start()
 
 
-def _serve_connection(connection: socket.socket) -> None:
+def _serve_connection(connection: socket.socket, answer: Answer) -> None:
     with connection, contextlib.suppress(ConnectionError):
         for request in _requests(connection):
-            _answer(connection, request)
+            answer(connection, request)
 
 
 def _requests(connection: socket.socket) -> Iterator[Request]:
@@ -90,7 +94,8 @@ def _split_path(path: str) -> Tuple[str, Shape]:
     return path, Shape("coalesced", 1, 1)
 
 
-def _answer(connection: socket.socket, request: Request) -> None:
+def answer_from_wire(connection: socket.socket, request: Request) -> None:
+    """Answer a request with the prepared bytes of `wire`."""
     if request.path in wire.FIXED:
         _send(connection, wire.FIXED[request.path])
     elif request.path == "/connections":
@@ -118,11 +123,16 @@ def _send(connection: socket.socket, body: bytes) -> None:
     connection.sendall(_HEAD % (b"application/json", b"Content-Length: %d" % len(body)) + body)
 
 
+def stream_head(dialect: str) -> bytes:
+    """Return the head of a streamed response."""
+    return _HEAD % (_TYPES[dialect], _CHUNKED)
+
+
 def _send_first_token(connection: socket.socket, stream: bool) -> None:
     body = wire.openai_first_token(stream)
     if not stream:
         return _send(connection, body)
-    head = _HEAD % (_TYPES["openai"], _CHUNKED)
+    head = stream_head("openai")
     return connection.sendall(head + wire.chunk(body) + wire.LAST_CHUNK)
 
 
@@ -133,7 +143,7 @@ def _chat(connection: socket.socket, request: Request, dialect: str, stream: boo
         return _send(connection, completion(shape.number, prompt, wire.text_of(shape)))
     last = wire.ollama_last if dialect == "ollama" else wire.openai_last
     ending = wire.chunk(last(shape.number, prompt)) + wire.LAST_CHUNK
-    head = _HEAD % (_TYPES[dialect], _CHUNKED)
+    head = stream_head(dialect)
     if shape.cut == "paced":
         return _paced(connection, head, shape.number, dialect, ending)
     *before, final = wire.writes(shape, dialect)
@@ -157,10 +167,10 @@ def _paced(connection: socket.socket, head: bytes, count: int, dialect: str, end
     connection.sendall(ending)
 
 
-def main() -> None:
+def main(answer: Answer = answer_from_wire) -> None:
     """Print the port, then serve until the standard input closes."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    threading.Thread(target=serve, args=(listener,), daemon=True).start()
+    threading.Thread(target=serve, args=(listener, answer), daemon=True).start()
     print(listener.getsockname()[1], flush=True)
     sys.stdin.read()
 
