@@ -16,7 +16,7 @@ from localproviders.cli import options
 from localproviders.cli.batch_values import concurrency, failures, rate, retried, shard
 from localproviders.cli.output import print_error
 from localproviders.cli.parser import Parser
-from localproviders.cli.questions import read_question_file
+from localproviders.cli.questions import add_method, read_question_file
 from localproviders.cli.requests import request_fields
 from localproviders.cli.run import Run
 from localproviders.cli.usage import (
@@ -29,10 +29,9 @@ from localproviders.cli.usage import (
     Stopped,
     UsageError,
 )
-from localproviders.cli.values import duration_or_zero, filled, number
+from localproviders.cli.values import duration_or_zero, filled
 from localproviders.cli.verbs import Verb
 from localproviders.types.limits import CancelToken
-from localproviders.types.questions import DECISION_METHODS
 
 # `localproviders.batch` has many modules, and a page of help needs none of them.
 
@@ -80,15 +79,7 @@ def _add_run(parser: Parser) -> None:
         "--shard", metavar="K/N", type=shard, help="only part K of N; or slurm, or parallel/N"
     )
     group = parser.add_argument_group("run")
-    group.add_argument(
-        "--method", metavar="M", choices=DECISION_METHODS, help=", ".join(DECISION_METHODS)
-    )
-    group.add_argument(
-        "--min-mass",
-        metavar="P",
-        type=number(0, 1),
-        help="least total probability of the answers (0.5)",
-    )
+    add_method(group)
     group.add_argument(
         "--concurrency",
         metavar="N",

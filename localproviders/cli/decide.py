@@ -10,17 +10,16 @@ from localproviders._template import Template
 from localproviders.cli import options
 from localproviders.cli.inputs import Input, as_text, has_many_inputs, read_inputs, template_of
 from localproviders.cli.parser import Parser
-from localproviders.cli.questions import reaches, read_questions, read_thresholds
+from localproviders.cli.questions import add_method, reaches, read_questions, read_thresholds
 from localproviders.cli.requests import images_of
 from localproviders.cli.rows import Failures, errors_named, labels_of, name_error
 from localproviders.cli.run import Run
 from localproviders.cli.usage import BELOW_THRESHOLD, SUCCESS, UsageError
-from localproviders.cli.values import number
 from localproviders.cli.verbs import Verb
 from localproviders.errors import ProviderError
 from localproviders.provider import ModelProvider
 from localproviders.types.decisions import Decisions
-from localproviders.types.questions import DECISION_METHODS, Question
+from localproviders.types.questions import Question
 
 _State = Union[str, Mapping[str, Any]]
 
@@ -39,14 +38,7 @@ def _add_arguments(parser: Parser) -> None:
     )
     group.add_argument("--options", metavar="A,B,C", help="the options of --choice")
     group.add_argument("--levels", metavar="A,B,C", help="the levels of --score, lowest first")
-    words = ", ".join(DECISION_METHODS)
-    group.add_argument("--method", metavar="M", choices=DECISION_METHODS, help=words)
-    group.add_argument(
-        "--min-mass",
-        metavar="P",
-        type=number(0, 1),
-        help="least total probability of the answers (0.5)",
-    )
+    add_method(group)
     group.add_argument(
         "--threshold",
         metavar="[NAME=]P",

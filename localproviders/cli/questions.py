@@ -10,10 +10,30 @@ from typing import Any, Dict, List, Mapping
 from localproviders._did_you_mean import did_you_mean
 from localproviders.cli.json_files import read_json
 from localproviders.cli.usage import UsageError
+from localproviders.cli.values import number
 from localproviders.types.decisions import Decision
-from localproviders.types.questions import Choice, Question, Score, YesNo, as_questions
+from localproviders.types.questions import (
+    DECISION_METHODS,
+    Choice,
+    Question,
+    Score,
+    YesNo,
+    as_questions,
+)
 
 _NUMBER = re.compile(r"[0-9]{0,9}\.?[0-9]{1,18}", re.ASCII)
+
+
+def add_method(group: Any) -> None:
+    """Add the options that say how questions are decided."""
+    words = ", ".join(DECISION_METHODS)
+    group.add_argument("--method", metavar="M", choices=DECISION_METHODS, help=words)
+    group.add_argument(
+        "--min-mass",
+        metavar="P",
+        type=number(0, 1),
+        help="least total probability of the answers (0.5)",
+    )
 
 
 def read_questions(arguments: Namespace) -> Dict[str, Question]:
