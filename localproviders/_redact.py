@@ -63,6 +63,11 @@ def shortened(text: str, max_length: int = 100) -> str:
 _MAX_PAGE, _MAX_TITLE = 20_000, 120
 
 
+def count_with_noun(number: int, one: str, many: str = "") -> str:
+    """Return a count with its noun: in the singular, or in the plural, which mostly adds an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def title_of(page: str) -> str:
     """Return the title of a page of HTML on one line, shortened, or an empty string."""
     from html import unescape  # imports a large table, which only a page of HTML needs

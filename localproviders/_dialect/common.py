@@ -34,6 +34,7 @@ from localproviders._http.framing import (
     parse_json,
 )
 from localproviders._interrupts import is_injected
+from localproviders._redact import count_with_noun
 from localproviders.errors import (
     AnswerTooLargeError,
     EmbeddingError,
@@ -176,8 +177,8 @@ def check_vectors(found: int, texts: int) -> None:
     """
     if found != texts:
         raise EmbeddingError(
-            f"the server returned {found} vector{'s' * (found != 1)} "
-            f"for {texts} text{'s' * (texts != 1)}"
+            f"the server returned {count_with_noun(found, 'vector')} "
+            f"for {count_with_noun(texts, 'text')}"
         )
 
 

@@ -28,6 +28,7 @@ from localproviders._http.bodies import pack as pack_floats
 from localproviders._http.deadline import Call
 from localproviders._http_provider.sending import Sending, SendingProvider
 from localproviders._record import Record
+from localproviders._redact import count_with_noun
 from localproviders.errors import (
     ContextOverflowError,
     EmbeddingError,
@@ -115,7 +116,7 @@ def pack(row: Row, length: Optional[int]) -> array[float]:
         raise EmbeddingError("the vector is not a list of numbers") from None
     if not vector or (length is not None and len(vector) != length):
         raise EmbeddingError(
-            f"the vector has {len(vector)} value{'s' * (len(vector) != 1)} "
+            f"the vector has {count_with_noun(len(vector), 'value')} "
             f"instead of {length or 'at least one'}"
         )
     if not _is_finite(vector):

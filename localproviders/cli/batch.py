@@ -12,6 +12,7 @@ import sys
 from argparse import Namespace
 from typing import Any, Dict, Optional
 
+from localproviders._redact import count_with_noun
 from localproviders.cli import options
 from localproviders.cli.batch_values import concurrency, failures, rate, retried, shard
 from localproviders.cli.output import print_error
@@ -314,7 +315,7 @@ def _check(arguments: Namespace, run: Run) -> int:
     if not wrong:
         return SUCCESS
     print_error(
-        f"localproviders {run.verb}: {len(wrong)} row{'s' * (len(wrong) != 1)} cannot be sent"
+        f"localproviders {run.verb}: {count_with_noun(len(wrong), 'row')} cannot be sent"
         " (hint: correct each; otherwise, batch run writes an error as its result)"
     )
     return SOME_FAILED

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Union
 
 from localproviders._did_you_mean import did_you_mean
+from localproviders._redact import count_with_noun
 from localproviders._signatures import Vector
 from localproviders.cli import options
 from localproviders.cli.inputs import Input, as_text, has_many_inputs, read_inputs, template_of
@@ -137,7 +138,7 @@ def _same_length(vector: Vector, expected: Optional[int], found: Input) -> int:
     """
     if expected is not None and len(vector) != expected:
         raise ProtocolError(
-            f"the vector of {found.name} has {len(vector)} number{'s' * (len(vector) != 1)} "
+            f"the vector of {found.name} has {count_with_noun(len(vector), 'number')} "
             f"instead of {expected}",
             hint="use one server and one model: localproviders models",
         )

@@ -24,6 +24,7 @@ from typing import (
     Optional,
 )
 
+from localproviders._redact import count_with_noun
 from localproviders._template import Template
 from localproviders.cli.usage import UsageError
 
@@ -312,7 +313,7 @@ def _checked_header(cells: List[str], name: str) -> List[str]:
 def _row(header: List[str], cells: List[str], number: int, name: str) -> Dict[str, str]:
     if len(cells) != len(header):
         raise UsageError(
-            f"row {number} of {name} has {len(cells)} cell{'s' * (len(cells) != 1)}, "
+            f"row {number} of {name} has {count_with_noun(len(cells), 'cell')}, "
             f"and the header has {len(header)}"
         )
     return dict(zip(header, cells))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, Dict
 
+from localproviders._redact import count_with_noun
 from localproviders.cli import options
 from localproviders.cli.inputs import as_text, read_inputs, template_of
 from localproviders.cli.json_files import read_json
@@ -17,7 +18,7 @@ from localproviders.cli.values import whole
 from localproviders.cli.verbs import Verb
 from localproviders.errors import ConfigurationError, SchemaError
 from localproviders.schema import check, schema_of
-from localproviders.schema.keywords import KEYWORDS, count_with_noun
+from localproviders.schema.keywords import KEYWORDS
 from localproviders.types.responses import Parsed
 
 # The line of an error names at most this many reasons.

@@ -7,6 +7,7 @@ import weakref
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from localproviders._chat_request import make_chat_request
+from localproviders._redact import count_with_noun
 from localproviders._shared_deadline import SharedDeadline
 from localproviders._signatures import Self, Unpack, exact_keywords
 from localproviders.conversation import file as files
@@ -97,7 +98,7 @@ class Conversation:
         if content.rest:
             self.warnings = (
                 f"line {content.line} of {path!r} is incomplete "
-                f"({len(content.rest)} byte{'s' * (len(content.rest) != 1)}), "
+                f"({count_with_noun(len(content.rest), 'byte')}), "
                 "and is not part of the conversation",
             )
         self._turns: List[Turn] = list(content.turns)

@@ -21,12 +21,12 @@ from typing import (
     Tuple,
 )
 
+from localproviders._redact import count_with_noun
 from localproviders.errors import ConfigurationError
 from localproviders.schema.keywords import (
     TYPES,
     as_text,
     comparable,
-    count_with_noun,
     item_path,
     join_with_or,
     key_path,

@@ -30,7 +30,7 @@ from typing import (
 )
 
 from localproviders._record import thawed
-from localproviders._redact import one_line
+from localproviders._redact import count_with_noun, one_line
 from localproviders.errors import ConfigurationError
 
 _MAX_CHARACTERS = 60
@@ -93,11 +93,6 @@ def quote(text: str) -> str:
 def shorten(text: str) -> str:
     """Return at most 60 characters of a string; three dots mark a shortened string."""
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 3] + "..."
-
-
-def count_with_noun(number: int, one: str, many: str) -> str:
-    """Return a count with its noun, in the singular or plural."""
-    return f"{number} {one if number == 1 else many}"
 
 
 def as_text(value: Any) -> str:
