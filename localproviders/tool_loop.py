@@ -19,6 +19,7 @@ from localproviders._dialect.text_calls import find_calls
 from localproviders._http.stream import Stream
 from localproviders._interrupts import is_injected
 from localproviders._parallel import ParallelWork
+from localproviders._redact import count_with_noun
 from localproviders._shared_deadline import SharedDeadline, SupportsComplete
 from localproviders._tool_call import (
     NotRunError,
@@ -311,7 +312,7 @@ class _ToolLoop:
     def _endless_calls(self) -> ToolCallError:
         rounds = self._rules.max_rounds
         return ToolCallError(
-            f"the model still calls tools after {rounds} {'round' if rounds == 1 else 'rounds'}; "
+            f"the model still calls tools after {count_with_noun(rounds, 'round')}; "
             "its last calls were not run",
             hint="raise max_rounds; error.run has every call that was run, with its result",
             provider=self._shared.provider.name,

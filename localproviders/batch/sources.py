@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Union
 
 from localproviders._record import plain
+from localproviders._redact import count_with_noun
 from localproviders.batch.manifest import digest_of
 from localproviders.batch.paths import PathLike
 from localproviders.errors import ConfigurationError
@@ -204,7 +205,7 @@ class RowFile:
             return _value_of_line(raw)
         columns = self.columns or []
         if len(raw) != len(columns):
-            fields = "1 field" if len(raw) == 1 else f"{len(raw)} fields"
+            fields = count_with_noun(len(raw), "field")
             raise RowError(f"it has {fields} instead of {len(columns)}")
         return dict(zip(columns, raw))
 

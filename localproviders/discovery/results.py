@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from localproviders import kinds
 from localproviders._record import CONTENT, Line, Record, field, loads, loads_each, record
-from localproviders._redact import in_markdown, on_screen, one_line, shortened
+from localproviders._redact import count_with_noun, in_markdown, on_screen, one_line, shortened
 from localproviders._signatures import Unpack, show_keywords
 from localproviders.errors import UnsupportedError
 from localproviders.provider import ModelProvider
@@ -230,7 +230,7 @@ class Discovery(Record):
         return any(server.state == "available" for server in self.servers)
 
     def _tried_line(self) -> str:
-        number = "1 address" if len(self.tried) == 1 else f"{len(self.tried)} addresses"
+        number = count_with_noun(len(self.tried), "address", "addresses")
         return f"Tried {number}; explain() lists them."
 
     def explain(self) -> str:
@@ -284,7 +284,7 @@ def what_to_do(found: Discovery) -> str:
 
 def number_of_models(server: FoundServer) -> str:
     """Return the number of models that a server lists, with its noun."""
-    return "1 model" if len(server.models) == 1 else f"{len(server.models)} models"
+    return count_with_noun(len(server.models), "model")
 
 
 def version_of(server: FoundServer) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Dict, List, Literal, Mapping, Optional, Tuple, Type
 
 from localproviders._record import Line, Record, field, loads_each, record
+from localproviders._redact import count_with_noun
 from localproviders.errors import ProviderError
 
 #: How serious a finding is.
@@ -71,7 +72,7 @@ def failure(
 
 def counted(number: int, noun: str) -> str:
     """Return a number and its noun, such as ``no models``, ``1 model`` or ``2 models``."""
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return count_with_noun(number, noun) if number else f"no {noun}s"
 
 
 @record

@@ -47,6 +47,7 @@ from localproviders._record import (
 )
 from localproviders._redact import (
     answer_in_markdown,
+    count_with_noun,
     fenced,
     in_markdown,
     on_screen,
@@ -470,7 +471,7 @@ class EmbeddingResponse(VectorSequence, Record):
         self._put_on_one_line("warnings")
 
     def __str__(self) -> str:
-        number = "1 vector" if len(self.vectors) == 1 else f"{len(self.vectors)} vectors"
+        number = count_with_noun(len(self.vectors), "vector")
         size = f" of {self.dimensions} dimensions" if self.vectors else ""
         return f"{number}{size} by {shortened(self.model, 40)} ({shortened(self.provider, 20)})"
 
@@ -501,7 +502,7 @@ class TokenCount(Line):
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
-        tokens = "1 token" if self.tokens == 1 else f"{self.tokens} tokens"
+        tokens = count_with_noun(self.tokens, "token")
         return shortened(f"{tokens} ({self.source}{detail})")
 
 
