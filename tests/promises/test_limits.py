@@ -202,6 +202,31 @@ def test_the_fake_clock_ignores_a_connection_that_was_just_reset(
             assert fake_clock._silence_end(BoundedSocket(client, Call(Limits()))) == 0.0
 
 
+def test_the_fake_clock_reads_what_came_just_before_the_next_silence(
+    fake_clock: FakeTime,
+) -> None:
+    """The bytes arrive between the timeout of an attempt and the announcement of a silence."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as client:
+            silences, port = fake_clock._silent_until, client.getsockname()[1]
+            first, second = fake_clock.now + 15.0, fake_clock.now + 30.0
+            silences[port] = first
+            arrived = False
+
+            def attempt() -> str:
+                nonlocal arrived
+                if arrived:
+                    return "Hi"
+                if fake_clock.now >= first:
+                    arrived = True
+                    silences[port] = second
+                raise socket.timeout
+
+            call = Call(Limits(total_s=23.0))
+            assert fake_clock._wait(BoundedSocket(client, call), attempt) == "Hi"
+            assert fake_clock.now == first
+
+
 @pytest.mark.parametrize(
     "name", ["silent", "headers dripped", "silent after the head", "comments for ever"]
 )

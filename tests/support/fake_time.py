@@ -158,16 +158,18 @@ class FakeTime:
     def _wait(self, sock: BoundedSocket, attempt: Callable[[], Any]) -> Any:
         left = sock.call.left()
         end = math.inf if left is None else self.now + left
-        polls = 0
+        announced = 0.0
         while True:
             try:
                 return attempt()
             except socket.timeout:
-                # Poll once more after the server has announced its silence: bytes that it sent
-                # before may still be on their way.
-                polls = polls + 1 if self._silence_end(sock) > self.now else 0
-            if polls > 1 and self._advance_to(sock, end):
-                raise sock.call.timed_out()
+                # Bytes that the server sent before a silence may still be on their way when it
+                # announces this silence. Only an attempt that began after the announcement shows
+                # that there are none, so the clock advances at the second timeout of one silence.
+                until = self._silence_end(sock)
+                if announced == until > self.now and self._advance_to(sock, end):
+                    raise sock.call.timed_out() from None
+                announced = until
 
     def _silence_end(self, sock: BoundedSocket) -> float:
         """Return the time at which the server will send again; 0 if it is not silent."""
