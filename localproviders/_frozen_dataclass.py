@@ -1,4 +1,4 @@
-"""Frozen dataclasses whose constructors are compiled when they are first used.
+"""Frozen dataclasses whose constructors are made when they are first used.
 
 By default, `dataclass` compiles up to six methods for each class. That would take most of the time
 at the start of a script, which uses only a few of the classes that it imports.
@@ -44,18 +44,20 @@ class Frozen:
         return "__dataclass_fields__" in vars(type(self)) or name in self.__dataclass_fields__
 
 
-#: A function that receives a class and its constructor, and returns the constructor to use.
-Finish = Callable[[Any, Callable[..., None]], Callable[..., None]]
+#: A function that compiles the constructor that `dataclass` makes for a class.
+Compile = Callable[[], Callable[..., None]]
+#: A function that returns the constructor of a class. It receives the class and a function that
+#: compiles the constructor of `dataclass`.
+Make = Callable[[Any, Compile], Callable[..., None]]
 
 
-def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
-    """Make a class a frozen dataclass whose constructor is compiled when it is first used.
+def frozen_dataclass(cls: Type[T], make: Make, **options: Any) -> Type[T]:
+    """Make a class a frozen dataclass whose constructor is made when it is first used.
 
     Args:
         cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines its own
             constructor, that constructor is kept.
-        finish: A function that receives the class and the constructor that `dataclass` compiled,
-            and returns the constructor of the class.
+        make: A function that returns the constructor of the class.
         **options: Arguments of `dataclass`.
     """
     # With the argument ``frozen``, `dataclass` would compile the two methods of `Frozen` again.
@@ -64,7 +66,7 @@ def frozen_dataclass(cls: Type[T], finish: Finish, **options: Any) -> Type[T]:
     made: Any = dataclass(init=False, eq=False, repr=False, **options)(cls)
     _set_frozen(made, True)
     if "__init__" not in vars(cls):
-        made.__init__ = _LazyConstructor(made, finish, options)
+        made.__init__ = _LazyConstructor(made, make, options)
     return cast("Type[T]", made)
 
 
@@ -75,15 +77,15 @@ def _set_frozen(cls: Any, is_frozen: bool) -> None:
 
 
 class _LazyConstructor:
-    """A placeholder for the constructor of a class. It compiles the constructor at first use."""
+    """A placeholder for the constructor of a class. It makes the constructor at first use."""
 
-    def __init__(self, cls: Any, finish: Finish, options: Mapping[str, Any]) -> None:
+    def __init__(self, cls: Any, make: Make, options: Mapping[str, Any]) -> None:
         self._cls = cls
-        self._finish = finish
+        self._make = make
         self._options = options
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        made = self._finish(self._cls, self._compiled())
+        made = self._make(self._cls, self._compiled)
         self._cls.__init__ = made
         return made if instance is None else made.__get__(instance, owner)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import base64
 import collections.abc as abc
+import inspect
 import sys
 from array import array
 from dataclasses import MISSING, Field, fields
 from dataclasses import field as field
 from datetime import date, time, timedelta
 from enum import Enum
-from functools import update_wrapper
+from functools import cached_property
 from types import CellType
 from typing import (
     TYPE_CHECKING,
@@ -41,7 +42,12 @@ from localproviders._did_you_mean import (
     suggest_keyword,
     warn_of_comparison,
 )
-from localproviders._frozen_dataclass import Frozen, dataclass_transform, frozen_dataclass
+from localproviders._frozen_dataclass import (
+    Compile,
+    Frozen,
+    dataclass_transform,
+    frozen_dataclass,
+)
 from localproviders._redact import each_on_one_line, in_markdown
 from localproviders._signatures import Self, unknown_keywords
 
@@ -50,16 +56,15 @@ from localproviders._signatures import Self, unknown_keywords
 #: (`secret.Sealed`), because tracebacks with local variables do not show the content of a cell.
 Hide = Callable[[CellType], Any]
 
+#: A function that sets the fields of a new value from its arguments.
+Fill = Callable[[Any, Dict[str, Any]], None]
 
-def _sealed(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
+
+def _sealed(cls: Any, fill: Fill) -> Callable[..., None]:
     """Return a constructor that first hides the secret arguments.
 
     The plain values must not be in any frame of the package, because a traceback with local
     variables would show them.
-
-    Args:
-        cls: The class.
-        fill: Its constructor, which accepts keyword arguments only.
     """
     names, hides = [each.name for each in fields(cls)], cls._hides
 
@@ -67,9 +72,9 @@ def _sealed(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
         given, args, fields = CellType((args, fields)), (), {}
         if given.cell_contents[0]:
             raise refuse_position(cls)
-        fill(self, **hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
+        fill(self, hidden(cls.__name__, names, hides, CellType(given.cell_contents[1])))
 
-    return update_wrapper(__init__, fill)  # for signatures and `help`
+    return __init__
 
 
 def hidden(
@@ -271,9 +276,9 @@ _KEYWORDS_ONLY = {"kw_only": True} if sys.version_info >= (3, 10) else {}
 def record(cls: Type[T]) -> Type[T]:
     """Make a subclass of `Record` a frozen dataclass with keyword-only arguments.
 
-    Its constructor is compiled when it is first used. This works on every Python version.
+    This works on every Python version.
     """
-    made: Any = frozen_dataclass(cls, _finish_record, **_KEYWORDS_ONLY)
+    made: Any = frozen_dataclass(cls, _make_constructor, **_KEYWORDS_ONLY)
     hides = {each.name: each.metadata["hide"] for each in fields(made) if "hide" in each.metadata}
     if made._names_attributes:
         made.__getattr__ = name_other_attribute
@@ -284,33 +289,95 @@ def record(cls: Type[T]) -> Type[T]:
     return cast("Type[T]", made)
 
 
-def _finish_record(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
-    fill = fill if _KEYWORDS_ONLY else _without_positions(fill)
-    return _sealed(cls, fill) if cls._hides else _naming_misspelt(cls, fill)
+def _make_constructor(cls: Any, compiled: Compile) -> Callable[..., None]:
+    """Return a constructor with keyword-only arguments.
+
+    The constructor of `dataclass` sets each field by a call, and takes up to 1 ms to be compiled.
+    It is compiled only for `inspect` and `help`, which read its signature, and for its errors.
+    """
+    of_dataclass = _CompiledConstructor(compiled)
+    fill = _filler(cls, of_dataclass)
+    made: Any = _sealed(cls, fill) if cls._hides else _open(cls, fill)
+    made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    made.__annotations__ = {**{each.name: each.type for each in fields(cls)}, "return": None}
+    made.__wrapped__ = of_dataclass
+    return cast("Callable[..., None]", made)
 
 
-def _naming_misspelt(cls: Any, fill: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor that suggests the right name for a misspelt argument."""
-    names = cls.__dataclass_fields__
+class _CompiledConstructor:
+    """The constructor that `dataclass` makes, which is compiled when it is first used."""
+
+    def __init__(self, compiled: Compile) -> None:
+        self._compile = compiled
+
+    @cached_property
+    def _function(self) -> Callable[..., None]:
+        made = self._compile()
+        return made if _KEYWORDS_ONLY else _without_positions(made)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __call__(self, value: Any, **given: Any) -> None:
+        self._function(value, **given)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+
+def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
+    """Return a function that sets the fields of a new value from its arguments.
+
+    It clears the dictionary with the arguments, because a traceback with local variables must not
+    show the content.
+    """
+    every = fields(cls)
+    known = frozenset(each.name for each in every)
+    defaults = {each.name: each.default for each in every if each.default is not MISSING}
+    factories: Dict[str, Any] = {
+        each.name: each.default_factory for each in every if each.default_factory is not MISSING
+    }
+    required = known.difference(defaults, factories)
+    is_checked = hasattr(cls, "__post_init__")
+
+    def fill(value: Any, given: Dict[str, Any]) -> None:
+        try:
+            names = given.keys()
+            if not (names <= known and required <= names):
+                unknown = [name for name in given if name not in known]
+                if unknown:
+                    raise unknown_keywords(unknown, cls.__name__, known)
+                of_dataclass(value, **dict.fromkeys(given))  # raises the error for missing ones
+            for name, make in factories.items():
+                if name not in given:
+                    given[name] = make()
+            set_all = vars(value).update
+            set_all(defaults)
+            set_all(given)
+        finally:
+            given.clear()
+        if is_checked:
+            value.__post_init__()
+
+    return fill
+
+
+def _open(cls: Any, fill: Fill) -> Callable[..., None]:
+    """Return a constructor of a class without secret arguments."""
 
     def __init__(self: Any, *values: Any, **given: Any) -> None:  # noqa: N807  # it becomes a method
         try:
             if values:
                 raise refuse_position(cls)
-            fill(self, **given)
-            return  # a correct call does not search for misspelt names
-        except TypeError:
-            misspelt = [name for name in given if name not in names]
-            if not misspelt:
-                raise
+            fill(self, given)
         finally:
             values, given = (), {}  # a traceback with local variables must not show the content
-        raise unknown_keywords(misspelt, cls.__name__, names)
 
-    return update_wrapper(__init__, fill)  # for signatures and `help`
+    return __init__
 
 
-def _without_positions(init: Any) -> Any:
+def _without_positions(init: Any) -> Callable[..., None]:
     """Make the arguments of a constructor keyword-only.
 
     It replaces the argument `kw_only` of `dataclass`, which needs Python 3.10.
@@ -320,7 +387,7 @@ def _without_positions(init: Any) -> Any:
     init.__code__ = code.replace(co_argcount=1, co_kwonlyargcount=len(names))
     init.__kwdefaults__ = dict(zip(names[len(names) - len(defaults) :], defaults))
     init.__defaults__ = None
-    return init
+    return cast("Callable[..., None]", init)
 
 
 class Record(Frozen):

@@ -107,7 +107,7 @@ _IN_PROJECT = ("yes", "no", "own")
 @dataclass_transform(frozen_default=True)
 def _description(cls: Type[T]) -> Type[T]:
     """Make a class a frozen dataclass whose constructor reports misspelt arguments."""
-    return frozen_dataclass(cls, lambda _, fill: exact_keywords(fill))
+    return frozen_dataclass(cls, lambda _, compiled: exact_keywords(compiled()))
 
 
 class _Described(Frozen):

@@ -444,18 +444,20 @@ class Message(Record):
                 repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
             )
             raise ValueError(f"role is {role}; the roles are {', '.join(_ROLES)}")
-        found = vars(self)  # a dictionary is faster than attributes
+        # A dictionary is faster than attributes. A traceback with local variables would show its
+        # content, but does not show that of its method.
+        get = vars(self).get
         for name in ("content", "thinking"):
-            if found[name] is None:
+            if get(name) is None:
                 object.__setattr__(self, name, "")
-            value = found[name]
+            value = get(name)
             if not isinstance(value, str):
                 is_answer = hasattr(value, "message")
                 more = ": write answer.message instead of this message" if is_answer else ""
                 raise ValueError(f"{name} is {kind_of(value)}, and must be text{more}")
         for name, cls in _CLASSES_OF_PARTS:
-            if type(found[name]) is not tuple or found[name]:
-                object.__setattr__(self, name, _as_parts(cls, name, found[name]))
+            if type(get(name)) is not tuple or get(name):
+                object.__setattr__(self, name, _as_parts(cls, name, get(name)))
         self._check_other_fields()
 
     def _check_other_fields(self) -> None:

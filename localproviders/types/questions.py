@@ -48,7 +48,7 @@ _FEWEST = 2
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(field,))
 def _asked(cls: Type[T]) -> Type[T]:
     """Make a class a frozen dataclass whose arguments may be positional."""
-    return frozen_dataclass(cls, lambda _, fill: fill)
+    return frozen_dataclass(cls, lambda _, compiled: compiled())
 
 
 @_asked

@@ -169,9 +169,11 @@ class CompletionRequest(Record):
 
     def _fill(self) -> None:
         """Normalize fields: replace None with the default, and lists with tuples."""
-        found = vars(self)  # a dictionary is faster than attributes
+        # A dictionary is faster than attributes. A traceback with local variables would show its
+        # content, but does not show that of its method.
+        get = vars(self).get
         for name, default in _DEFAULTS.items():
-            if found[name] is None:
+            if get(name) is None:
                 object.__setattr__(self, name, default)
         _fill_values(self, _LEAST)
         if type(self.stop) is not tuple:
@@ -179,17 +181,17 @@ class CompletionRequest(Record):
         if isinstance(self.tools, Tool):
             object.__setattr__(self, "tools", (self.tools,))
         for name in ("messages", "tools"):
-            if type(found[name]) is not tuple:
-                object.__setattr__(self, name, as_tuple(name, found[name]))
+            if type(get(name)) is not tuple:
+                object.__setattr__(self, name, as_tuple(name, get(name)))
         for name in ("extra_body", "response_schema"):
-            _check_dictionary(name, found[name])
+            _check_dictionary(name, get(name))
 
     def _check_texts(self) -> None:
         if self.tool_choice is not None:
             object.__setattr__(self, "tool_choice", tool_choice(self.tool_choice, self.tools))
-        found = vars(self)
+        get = vars(self).get
         for name in ("model", "prompt", "suffix", "grammar"):
-            _check_text(name, found[name], optional=True)
+            _check_text(name, get(name), optional=True)
         for text in self.stop:
             _check_text("stop", text)
 
@@ -221,9 +223,9 @@ class CompletionRequest(Record):
             )
 
     def _check_numbers(self) -> None:
-        found = vars(self)
+        get = vars(self).get
         for name, least in _LEAST.items():
-            value = found[name]
+            value = get(name)
             if value is not None:
                 _check_number(name, value, least)
                 _check_integer(name, value)
@@ -245,14 +247,14 @@ _BOOLEANS = ("thinking", "logprobs", "strict", "allow_other_model", "truncate")
 
 def _fill_values(request: Any, numbers: Mapping[str, float]) -> None:
     """Replace numbers of numpy, durations, digests and descriptions of models with plain values."""
-    found = vars(request)
+    get = vars(request).get
     for name in (*numbers, *_BOOLEANS):
-        value = found.get(name)
+        value = get(name)
         if value is not None and type(value) not in _PLAIN and name not in _READERS:
             object.__setattr__(request, name, plain_number(value))
     for name, read in _READERS.items():
-        if found[name] is not None:
-            object.__setattr__(request, name, read(found[name]))
+        if get(name) is not None:
+            object.__setattr__(request, name, read(get(name)))
     if type(request.model) is not str or not request.model.strip():
         object.__setattr__(request, "model", model_name(request.model))
 

@@ -8,12 +8,14 @@ import inspect
 import json
 import pickle
 import threading
+import traceback
 from array import array
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import pytest
 
+from localproviders import _frozen_dataclass
 from localproviders._did_you_mean import did_you_mean
 from localproviders._record import (
     CONTENT,
@@ -217,6 +219,35 @@ def test_what_is_wrong_with_the_keywords_is_said(fields: Dict[str, Any], words: 
 def test_a_missing_field_is_missed_though_an_unknown_one_makes_up_for_it() -> None:
     with pytest.raises(TypeError):
         Outer(nmae="n")  # type: ignore[call-arg]  # the mistake under test
+
+
+@pytest.mark.parametrize("fields", [{"name": "bad"}, {}, {"name": "n", "optionl": 1}])
+def test_no_frame_of_a_refused_value_shows_its_content(fields: Dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Outer(said="private", **fields)
+
+    frames = [frame for frame, _ in traceback.walk_tb(caught.tb.tb_next)]
+    assert [frame.f_code.co_name for frame in frames][:1] == ["__init__"]
+    assert not [frame for frame in frames if "private" in str(frame.f_locals)]
+
+
+def test_a_call_compiles_nothing_and_a_signature_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    @record
+    class Fresh(Record):
+        number: int = 0
+
+    compiled: List[str] = []
+    compile_it = _frozen_dataclass._LazyConstructor._compiled
+
+    def count(self: Any) -> Any:
+        compiled.append(self._cls.__name__)
+        return compile_it(self)
+
+    monkeypatch.setattr(_frozen_dataclass._LazyConstructor, "_compiled", count)
+    assert Fresh(number=1).number == 1
+    assert compiled == []
+    assert [*inspect.signature(Fresh).parameters] == ["number"]
+    assert compiled == ["Fresh"]
 
 
 def test_a_made_default_is_made_anew_each_time() -> None:

@@ -86,9 +86,9 @@ def render_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[st
 
 
 def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
-    found = vars(request)  # a dictionary is faster than attributes
-    top = {wire: found[ours] for ours, wire in _TOP_LEVEL_FIELDS.items()}
-    options = {wire: found[ours] for ours, wire in _OPTION_NAMES.items()}
+    get = vars(request).get  # a dictionary is faster than attributes
+    top = {wire: get(ours) for ours, wire in _TOP_LEVEL_FIELDS.items()}
+    options = {wire: get(ours) for ours, wire in _OPTION_NAMES.items()}
     if request.top_logprobs and request.logprobs is None:
         # Without `logprobs`, the server returns no alternatives
         # (docs/reference/ollama.md, "Log probabilities").

@@ -69,8 +69,8 @@ def completion_payload(
             payload["suffix"] = request.suffix
         if request.logprobs or request.top_logprobs:
             payload["logprobs"] = request.top_logprobs or 1
-    found = vars(request)  # a dictionary is faster than attributes
-    payload.update({names.get(name, name): found[name] for name in _SHARED_NAMES})
+    get = vars(request).get  # a dictionary is faster than attributes
+    payload.update({names.get(name, name): get(name) for name in _SHARED_NAMES})
     if request.stop:
         payload["stop"] = list(request.stop)
     payload = {name: value for name, value in payload.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from dataclasses import fields
 from datetime import timedelta
 from types import SimpleNamespace
@@ -174,6 +175,29 @@ def test_keep_alive_is_read_as_ollama_reads_it(given: Any, seconds: Any) -> None
 @pytest.mark.parametrize("given", ["10", 5])
 def test_a_number_of_seconds_keeps_its_type(given: Any) -> None:
     assert type(CompletionRequest(prompt="p", keep_alive=given).keep_alive) is int
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_tokens": -1},
+        {"suffix": 3},
+        {"stop": 3},
+        {"seed": "x"},
+        {"extra_body": 3},
+        {"tools": 3},
+    ],
+)
+def test_no_frame_of_a_refused_request_shows_the_prompt(wrong: Dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        CompletionRequest(model="m", prompt="private", **wrong)
+    with pytest.raises((TypeError, ValueError)) as caught_of_message:
+        Message(role="user", content="private", images=3)  # type: ignore[arg-type]  # under test
+
+    for each in (caught, caught_of_message):
+        frames = [frame for frame, _ in traceback.walk_tb(each.tb.tb_next)]
+        assert frames
+        assert not [frame for frame in frames if "private" in str(frame.f_locals)]
 
 
 def test_none_is_a_field_that_is_not_given() -> None:
