@@ -87,7 +87,7 @@ def render_payload(request: CompletionRequest, model: str) -> Tuple[str, Dict[st
 
 def _settings_payload(request: CompletionRequest) -> Dict[str, Any]:
     get = vars(request).get  # a dictionary is faster than attributes
-    top = {wire: get(ours) for ours, wire in _TOP_LEVEL_FIELDS.items()}
+    top: Dict[str, Any] = {wire: get(ours) for ours, wire in _TOP_LEVEL_FIELDS.items()}
     options = {wire: get(ours) for ours, wire in _OPTION_NAMES.items()}
     if request.top_logprobs and request.logprobs is None:
         # Without `logprobs`, the server returns no alternatives
