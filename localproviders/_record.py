@@ -341,17 +341,22 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
     required = known.difference(defaults, factories)
     is_checked = hasattr(cls, "__post_init__")
 
+    def refuse(value: Any, given: Dict[str, Any]) -> None:
+        """Raise the error if an argument is unknown or missing."""
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            raise unknown_keywords(unknown, cls.__name__, known)
+        of_dataclass(value, **dict.fromkeys(given))
+
     def fill(value: Any, given: Dict[str, Any]) -> None:
         try:
-            names = given.keys()
-            if not (names <= known and required <= names):
-                unknown = [name for name in given if name not in known]
-                if unknown:
-                    raise unknown_keywords(unknown, cls.__name__, known)
-                of_dataclass(value, **dict.fromkeys(given))  # raises the error for missing ones
+            if not (known.issuperset(given) and required <= given.keys()):
+                refuse(value, given)
             for name, make in factories.items():
                 if name not in given:
                     given[name] = make()
+            # Updating the dictionary is faster than a call for each field. In a traceback with
+            # local variables, its method does not show the content.
             set_all = vars(value).update
             set_all(defaults)
             set_all(given)
@@ -388,6 +393,10 @@ def _without_positions(init: Any) -> Callable[..., None]:
     init.__kwdefaults__ = dict(zip(names[len(names) - len(defaults) :], defaults))
     init.__defaults__ = None
     return cast("Callable[..., None]", init)
+
+
+# The types of the usual values of a field with a mapping.
+_FROZEN = (type(None), FrozenDict)
 
 
 class Record(Frozen):
@@ -498,8 +507,8 @@ class Record(Frozen):
         """Replace the mappings in these fields with frozen copies."""
         for name in names:
             value = getattr(self, name)
-            # A FrozenDict, such as the default of most fields, is not copied.
-            if not isinstance(value, FrozenDict) and isinstance(value, Mapping):
+            # Most fields have None or a FrozenDict, which is not copied.
+            if type(value) not in _FROZEN and isinstance(value, Mapping):
                 object.__setattr__(self, name, frozen(value))
 
     def _keep_as_tuples(self, *names: str) -> None:
@@ -512,7 +521,9 @@ class Record(Frozen):
     def _put_on_one_line(self, *names: str) -> None:
         """Make each text in these fields a single line, because it may quote text of a server."""
         for name in names:
-            object.__setattr__(self, name, each_on_one_line(getattr(self, name)))
+            texts = getattr(self, name)
+            if texts:
+                object.__setattr__(self, name, each_on_one_line(texts))
 
 
 class Line(Record):

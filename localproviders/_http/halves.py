@@ -11,8 +11,9 @@ from typing import Any, Iterator, Optional, Tuple
 
 from localproviders._patterns import pattern
 
-_HIGH = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+# The escape of a half: the beginning that both halves share, and the end of each.
+_BEGIN, _HIGH_END, _LOW_END = r"\\u[dD]", r"[89abAB][0-9a-fA-F]{2}", r"[c-fC-F][0-9a-fA-F]{2}"
+_HIGH, _LOW = _BEGIN + _HIGH_END, _BEGIN + _LOW_END
 
 # The end of a string that may end with a high half. The backslash of the half may also be the
 # second one of an escaped backslash.
@@ -21,6 +22,11 @@ _ENDS_WITH_HIGH = pattern(rf'{_HIGH}"')
 # character after it, so the half is a real escape.
 _KEY = r'"(\w+)"\s*:\s*"'
 _WITH_KEY = pattern(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
+
+# A half that is alone: a high half without a low half after it, or a low half without a high half
+# before it. Both alternatives begin with the same fixed text, because `re` searches quickly for a
+# fixed text. The pattern is correct only if no backslash before an escape is itself escaped.
+_ALONE = pattern(rf"{_BEGIN}(?:{_HIGH_END}(?!{_LOW})|(?<!{_HIGH}{_BEGIN}){_LOW_END})")
 
 # Records longer than this are not searched: a record that ends with half a character has the text
 # of a single token.
@@ -53,6 +59,19 @@ def join_records(record: str, following: str) -> Tuple[str, str]:
             moved = following[:at] + first.group(2) + following[at:]
             return record[: first.start(2)] + record[first.end(2) :], moved
     return record, following
+
+
+def without_halves(text: str) -> str:
+    """Replace the escapes of halves that are alone, because they can be neither printed nor sent.
+
+    The replacement is a string, not a function, because a text may have millions of escapes.
+    """
+    if "\\\\u" in text:
+        # An escaped backslash before a "u" looks like the escape of a character. So each escaped
+        # backslash is written as \u005c, which has the same meaning and is not ambiguous.
+        text = text.replace("\\\\", "\\u005c")
+    # Most texts have no half, and `sub` prepares its replacement before it searches.
+    return _ALONE.sub(r"\\ufffd", text) if _ALONE.search(text) else text
 
 
 def joined(text: str) -> Optional[str]:

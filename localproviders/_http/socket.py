@@ -180,6 +180,15 @@ class BoundedSocket:
         """Return None, and never raise: ssl reads the timeout when it wraps a socket."""
         return None
 
+    def fileno(self) -> int:
+        """Return the number of the real socket. urllib3 calls this method before each request."""
+        number: int = self.real.fileno()
+        return number
+
+    def shutdown(self, how: int) -> None:
+        """Shut the real socket down. urllib3 keeps this method for the response."""
+        self.real.shutdown(how)
+
     def close(self) -> None:
         """Close the real socket."""
         try:

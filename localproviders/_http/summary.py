@@ -32,10 +32,8 @@ class GrowingText(List[str]):
     pieces to one string. So a long response takes little more memory than its text.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._joined = ""
-        self._joined_pieces = 0
+    _joined = ""
+    _joined_pieces = 0
 
     @property
     def pieces(self) -> int:
@@ -114,10 +112,13 @@ class Summary:
             self.model = model
         self.last = chunk
 
-    def fold(self) -> None:
-        """Join the pieces of text and thinking if there are many."""
-        self.text.fold()
-        self.thinking.fold()
+    def fold(self) -> int:
+        """Join the pieces of text and thinking if there are many; return their number."""
+        text, thinking = self.text, self.thinking
+        for each in (text, thinking):
+            if len(each) > _MAX_PIECES:
+                each.fold()
+        return text.pieces + thinking.pieces
 
     def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
         """Set the thinking and the text of the response, which the chunks did not separate.

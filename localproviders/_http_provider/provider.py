@@ -478,11 +478,10 @@ class HTTPProvider(ModelProvider):
             UnsupportedError: A field is not supported, and the request is strict. Or a message has
                 a document, which the server does not read.
         """
+        name = self.name
         if not self._reads_documents:
-            refuse_documents(request, self.name)
-        chat_only = () if request.prompt is None else self._chat_only
-        instead = dict.fromkeys(chat_only, "pass messages instead of prompt")
-        return leave_out(request, {**self._unsupported, **instead}, self._usual, self.name)
+            refuse_documents(request, name)
+        return leave_out(request, self._unsupported, self._chat_only, self._usual, name)
 
     def _check_capabilities(self, request: CompletionRequest, model: str, call: Call) -> List[str]:
         """Check that the model has the capabilities that the request needs; return warnings.
@@ -517,7 +516,7 @@ class HTTPProvider(ModelProvider):
         self._cold_loads.answered(model, completion.request.keep_alive)
         ask, on_loss = partial(self._window, model, completion.call), completion.span.overflowed
         lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)
-        is_other = summary.model is not None and not self._is_same(summary.model, model)
+        is_other = summary.model not in (None, model) and not self._is_same(summary.model, model)
         response = summary.response(
             provider=self.name,
             model=model,

@@ -205,6 +205,7 @@ def _concerns_a_model(text: str, model: str) -> bool:
 def leave_out(
     request: CompletionRequest,
     unsupported: Mapping[str, str],
+    chat_only: Sequence[str],
     usual: Mapping[str, Any],
     provider: str,
 ) -> Tuple[CompletionRequest, List[str]]:
@@ -213,15 +214,19 @@ def leave_out(
     Args:
         request: The request of the caller.
         unsupported: The fields that are not supported, each with a hint.
+        chat_only: The fields that are not supported together with a plain prompt.
         usual: Values of these fields that have the same effect as leaving the field out.
         provider: Name of the provider.
 
     Raises:
         UnsupportedError: The request has such a field, and its `strict` is True.
     """
-    warnings, found = [], vars(request)
-    for name, instead in unsupported.items():
-        value = found[name]
+    warnings, get = [], vars(request).get
+    if request.prompt is not None:
+        instead = "pass messages instead of prompt"
+        unsupported = {**unsupported, **dict.fromkeys(chat_only, instead)}
+    for name, advice in unsupported.items():
+        value = get(name)
         if value is None or value == ():
             continue
         if value == usual.get(name):
@@ -230,7 +235,7 @@ def leave_out(
         message = f"{provider} does not support {name}"
         if request.strict:
             raise UnsupportedError(
-                message, hint=f"{instead}; or pass strict=False", provider=provider
+                message, hint=f"{advice}; or pass strict=False", provider=provider
             )
         warnings.append(f"{message}; it was left out")
         request = request.replace(**{name: None})
@@ -418,8 +423,10 @@ class Sending:
     def accepted(self) -> List[str]:
         """Remember the fields that were left out, and return the warnings for the response."""
         self._remember()
-        name = self._provider.name
-        left_out = [f"{name} refuses {f.name}, so {f.done}: {f.lost}" for f in self._missing]
+        left_out = [
+            f"{self._provider.name} refuses {field.name}, so {field.done}: {field.lost}"
+            for field in self._missing
+        ]
         return left_out if self._reloaded is None else [*left_out, self._reloaded]
 
     def _remember(self) -> None:

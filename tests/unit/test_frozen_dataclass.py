@@ -16,8 +16,8 @@ import pytest
 from localproviders._frozen_dataclass import Frozen, frozen_dataclass
 
 
-def _as_it_is(_: Any, fill: Any) -> Any:
-    return fill
+def _as_it_is(_: Any, compiled: Callable[[], Any]) -> Any:
+    return compiled()
 
 
 class Eager:
