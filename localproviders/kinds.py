@@ -100,7 +100,7 @@ _KEY_NAME = pattern(r"[a-z][a-z0-9_]*")
 #: of every server, or arguments of every provider.
 _RESERVED_KEYS = OPTIONS | {"kind", "endpoint", "limits", "own_keys", "username", "password"}
 _HIGHEST_PORT = 65535
-_KEY_TYPES = ("text", "number", "boolean", "file", "list")
+_KEY_TYPES = ("text", "number", "count", "boolean", "file", "list")
 _IN_PROJECT = ("yes", "no", "own")
 
 
@@ -139,7 +139,8 @@ class KindKey(_Described):
 
     Attributes:
         name: Name of the key and of the constructor's argument.
-        type: ``text``, ``number``, ``boolean``, ``file`` (a path) or ``list`` (of strings).
+        type: ``text``, ``number``, ``count`` (a whole number of at least 1), ``boolean``, ``file``
+            (a path) or ``list`` (of strings).
         meaning: One sentence for the documentation.
         example: A line of TOML that a user can copy.
         default: The behaviour without the key, as text for the documentation.

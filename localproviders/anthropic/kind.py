@@ -18,7 +18,7 @@ KIND = ProviderKind(
     keys=(
         KindKey(
             name="max_tokens",
-            type="number",
+            type="count",
             meaning="Longest answer, in tokens, for calls that set no `max_tokens`",
             example="max_tokens = 8192",
             default="4096, and a warning",

@@ -167,6 +167,16 @@ def number(value: Any, _: Place) -> Any:
     return value
 
 
+def count(value: Any, place: Place) -> int:
+    """Check a whole number of at least 1."""
+    expected = "a whole number of at least 1"
+    if number(value, place) < 1:
+        raise ValueError(f"is {value!r}, but must be {expected}")
+    if not isinstance(value, int):
+        raise wrong_type(value, expected)
+    return value
+
+
 def texts(value: Any, place: Place) -> Tuple[str, ...]:
     """Check a list of strings."""
     if not isinstance(value, (list, tuple)):
@@ -533,6 +543,7 @@ SERVER: Mapping[str, Any] = cast("Any", SCHEMA)["servers"][ANY]
 _TYPES: Mapping[str, Tuple[Check, Callable[[str], Any]]] = {
     "text": (text, as_text),
     "number": (number, as_number),
+    "count": (count, as_number),
     "boolean": (boolean, as_boolean),
     "file": (file, as_text),
     "list": (texts, as_list),
