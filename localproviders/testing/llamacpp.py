@@ -77,7 +77,8 @@ class FakeLlamaCpp(FakeOpenAICompatible):
     Attributes:
         downloads: The progress of downloads, by the name of the model: pairs of the bytes that have
             arrived and the total. Each request for the list of models shows the next pair; after
-            the last pair, the model is in the list. A model without pairs never gets there.
+            the last pair, the model is in the list. A model that has no pairs here cannot be
+            downloaded: it never appears in the list.
         sleeping: Whether ``/props`` reports that the server sleeps. The only model of a sleeping
             server is not in memory. The next request that needs the model loads it again, and sets
             this to False.
