@@ -407,7 +407,7 @@ def a_proxy_takes_loopback_traffic(machine: Machine) -> None:
 
 
 @trouble("warning", 1, "http://127.0.0.1 to proxy:1080", "export NO_PROXY=localhost,127.0.0.1")
-def a_proxy_exempts_only_the_name(machine: Machine) -> None:
+def a_proxy_exempts_localhost_but_not_its_addresses(machine: Machine) -> None:
     machine.patch.setenv("all_proxy", "socks5://proxy:1080")
     machine.patch.setenv("NO_PROXY", "localhost")
 
@@ -429,7 +429,7 @@ def a_file_of_certificates_is_missing(machine: Machine) -> None:
 
 
 @trouble("error", 2, "SSL_CERT_FILE names /nowhere.pem", "unset SSL_CERT_FILE", also=("box at",))
-def a_file_of_certificates_that_is_used_is_missing(machine: Machine) -> None:
+def a_file_of_certificates_that_this_package_reads_is_missing(machine: Machine) -> None:
     machine.patch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     more = 'ca_bundle = "environment"'
     machine.configure(server("box", "ollama", machine.ollama.url, more))
