@@ -112,8 +112,17 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST or sys.executable)
 def newest(session: nox.Session) -> None:
-    """Run the tests, also the slow ones, on the newest Python with the newest dependencies."""
-    run_tests(session, NEWEST, ".ci/requirements.txt", "-m", "")
+    """Run the tests of ``tests/unit`` and ``tests/project`` on the newest Python.
+
+    The slow tests run, too, and the dependencies have their newest versions.
+    """
+    run_tests(session, NEWEST, ".ci/requirements.txt", "-m", "", "tests/unit", "tests/project")
+
+
+@nox.session(python=NEWEST or sys.executable)
+def newest_promises(session: nox.Session) -> None:
+    """Run the tests of ``tests/promises`` like the session ``newest``. They take twice as long."""
+    run_tests(session, NEWEST, ".ci/requirements.txt", "-m", "", "tests/promises")
 
 
 @nox.session
