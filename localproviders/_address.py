@@ -367,7 +367,7 @@ def is_localhost(host: str) -> bool:
 
 
 def is_host_of(host: str, hosts: Iterable[str]) -> bool:
-    """Return whether a host is one of the hosts or a subdomain of one, such as that of a region.
+    """Return whether a host is one of the hosts, or a subdomain of one, such as a region's host.
 
     Args:
         host: The host of an address.

@@ -40,7 +40,8 @@ else:
     # A provider of one server needs no search for servers.
     local = LazyModule("localproviders.local")
 
-#: The only options of a provider without an address: a `LocalProvider`, or one for a model file.
+#: The only options that a provider without an address accepts. Such a provider is a
+#: `LocalProvider`, or reads a model file.
 _WITHOUT_ADDRESS = ("listeners", "retry")
 
 
@@ -323,8 +324,8 @@ def _make_local(
 ) -> ModelProvider:
     """Return a `LocalProvider`.
 
-    If the caller named no model, `model` is None, and the provider reads the model from the
-    configuration itself. So it knows whether the model is from a project's file: such a model may
+    If the caller named no model, `model` is None, and the provider itself reads the model from the
+    configuration. So it knows whether the model is from a project's file: such a model may
     be used on fewer servers than a model that the caller named.
     """
     retry = options.connection.get("retry")

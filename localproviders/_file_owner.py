@@ -134,8 +134,8 @@ def _resolve(name: str, links: List[_Entry]) -> List[str]:
     """Resolve a path link by link, and append each link on the way to `links`.
 
     Returns:
-        The paths whose folders must be checked. If the path itself is a link, they are the path
-        and each further link to which it leads. The last one is always the real path of the file.
+        The paths whose folders must be checked. The last one is always the real path of the file.
+        If the path itself is a link, the path and each further link to which it leads come first.
     """
     names: List[str] = []
     found, parts = os.sep, name.split(os.sep)[::-1]

@@ -55,8 +55,8 @@ def frozen_dataclass(cls: Type[T], make: Make, **options: Any) -> Type[T]:
     """Make a class a frozen dataclass whose constructor is made when it is first used.
 
     Args:
-        cls: A subclass of `Frozen`. It inherits its equality, hash and repr. If it defines its own
-            constructor, that constructor is kept.
+        cls: A subclass of `Frozen`. `dataclass` makes no equality, hash and repr for it, so it
+            inherits them. If it defines its own constructor, that constructor is kept.
         make: A function that returns the constructor of the class.
         **options: Arguments of `dataclass`.
     """

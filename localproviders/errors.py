@@ -386,7 +386,7 @@ class ModelLoadError(ModelError):
 
     Attributes:
         needed_bytes: Size of the model, if there was too little memory for it; None otherwise.
-        free_bytes: Free memory of this machine at that time; None otherwise.
+        free_bytes: Free memory of this machine, if it was too little for the model; None otherwise.
     """
 
     def __init__(

@@ -232,8 +232,8 @@ class ProviderKind(_Described):
         avoided_ports: Ports to which discovery never connects, each with the reason.
         address_variable: The environment variable with the address, or None.
         key_variables: The environment variables with the API key, in the order of preference.
-        key_hosts: The only hosts that receive this API key. If there are none, the API key is sent
-            to a server at any address.
+        key_hosts: The only hosts that receive the API key of `key_variables`. If this field is
+            empty, the API key is sent to a server at any address.
         services: Services on the internet with servers of this kind. The name of a service must
             not be the name of a kind.
         fingerprint: A function that recognizes a server of this kind. It receives a `Look`, and
@@ -389,7 +389,7 @@ def _check_kind_name(name: str) -> None:
 
 
 def _check_keys(kind: ProviderKind) -> None:
-    """Check that no two configuration keys share a name, or have the name of the address argument.
+    """Check that no two keys share a name, and that no key has the name of the address argument.
 
     Raises:
         ConfigurationError: Two arguments of the provider would have the same name.

@@ -25,9 +25,9 @@ Sealed = CellType
 #: The text that is shown instead of a secret.
 REDACTED = "**********"
 
-# Minimum length of the beginning of an API key that is redacted. A server may quote the beginning
-# of a refused API key (docs/reference/lmstudio.md, "Authentication"). Shorter beginnings reveal
-# little, and would also be found inside ordinary words.
+# The beginning of an API key is redacted if it has at least this many characters. A server may
+# quote the beginning of a refused API key (docs/reference/lmstudio.md, "Authentication"). Shorter
+# beginnings reveal little, and would also be found inside ordinary words.
 _SHORTEST_PREFIX = 6
 
 

@@ -365,8 +365,8 @@ def parse_written_json(text: str, max_depth: int, look: Look) -> Any:
     try:
         return parse_json(text, max_depth, look=look)
     except ProtocolError:
-        # The second decoder cannot replace halves of surrogate pairs, as `parse_json` does. So a
-        # text that may contain their escapes is not decoded again.
+        # Unlike `parse_json`, the second decoder cannot replace halves of surrogate pairs. So a
+        # text that may contain the escape of such a half is not decoded again.
         if not re.search(r"[\x00-\x1f]", text) or re.search(r"\\u[dD][89a-fA-F]", text):
             raise
         try:

@@ -38,9 +38,9 @@ class Reading(NamedTuple):
             zero.
         mass: Sum of the probabilities of all tokens in the list that are labels.
         missing: Indexes of the labels that are not in the list.
-        uncertainty: Largest possible error of the total that the missing labels have in
-            `probabilities`. This total is an upper limit, because each missing label gets the
-            highest probability that it can have.
+        uncertainty: The most by which the sum of the missing labels' values in `probabilities` can
+            be wrong. This sum is an upper limit, because each missing label gets the highest
+            probability that it can have.
         likeliest: The likeliest tokens of the list.
     """
 
@@ -63,8 +63,8 @@ def read_labels(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> Readin
     """Read the probabilities of labels from the first token of an answer and its alternatives.
 
     A label that is not among these tokens is not impossible. It is at most as likely as the least
-    likely of these tokens. The probabilities of all missing labels have a sum of at most 1 minus
-    the sum of the probabilities of these tokens.
+    likely of these tokens. All missing labels together have at most the probability that these
+    tokens leave: 1 minus the sum of their probabilities.
 
     Args:
         tokens: The log-probabilities of the answer's tokens, with their alternatives.

@@ -103,8 +103,8 @@ def label_prompt(
         question: The question.
         labels: The labels of its answers, from `choose_labels`.
         has_cue: Whether the answer begins with `CUE`. If so, the prompt shows the labels in
-            brackets. If not, it shows them without brackets, because the model would begin its
-            answer with a bracket.
+            brackets. If not, it shows them without brackets, because the model would otherwise
+            begin its answer with a bracket.
 
     Raises:
         ConfigurationError: JSON cannot express a value of the state.

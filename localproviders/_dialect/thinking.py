@@ -1,4 +1,4 @@
-"""Separate reasoning that a server left in the text of an answer. This module does no I/O.
+"""Split off the reasoning that a server left in the text of an answer. This module does no I/O.
 
 Servers that do not know the template of a model leave its reasoning in the text
 (docs/reference/lmstudio.md, "Reasoning"; docs/dialects.md, "Thinking in the text").

@@ -46,7 +46,7 @@ def index_of(value: Any) -> Optional[int]:
 
 
 def is_failure_code(code: Any, *, by_number: bool = False) -> bool:
-    """Return whether a service's own code, a number or a name, means a failure.
+    """Return whether a service's own code, which is a number or a name, means a failure.
 
     If `by_number` is true, a name never means a failure.
     """

@@ -64,7 +64,7 @@ def pack(numbers: Sequence[float]) -> array[float]:
     Raises:
         ValueError: A value is not a number, or is too large for 32 bits.
     """
-    # To struct, true and false are the numbers 1 and 0.
+    # The module struct would pack true and false as the numbers 1 and 0.
     if bool in map(type, numbers):
         raise ValueError("not a list of numbers")
     return _pack_quickly(numbers)

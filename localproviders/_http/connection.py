@@ -264,8 +264,8 @@ class _BoundedMixin:
     def request(self, *args: Any, **kwargs: Any) -> Any:
         # If one pooled connection was dead, the others probably are, too: connect again. A
         # connection through a proxy's tunnel is excluded, because urllib3 2 forgets the target of
-        # the tunnel when it closes the connection. Closing it in `putrequest` instead would leave
-        # http.client in an inconsistent state.
+        # the tunnel when it closes the connection. Other connections are closed here, because
+        # closing them in `putrequest` would leave http.client in an inconsistent state.
         if current_call().fresh and self._was_used and not getattr(self, "_tunnel_host", None):
             self.close()  # type: ignore[attr-defined]  # HTTPConnection's
         body = kwargs.get("body")
@@ -306,7 +306,8 @@ class _BoundedMixin:
         if sock is not None:
             current_call().enter(AWAITING)
         # urllib3 1 passes an argument of Python 2, and catches the TypeError. Before Python 3.11,
-        # CPython loses the exception of a signal handler that arrives while it makes that error.
+        # if a signal handler raises an exception while CPython makes the TypeError, that exception
+        # is lost.
         kwargs.pop("buffering", None)
         response = super().getresponse(*args, **kwargs)  # type: ignore[misc]  # HTTPConnection's
         if sock is not None:

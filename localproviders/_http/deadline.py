@@ -141,7 +141,7 @@ class Call:
         #: The names in responses that differ from the requested name of the model. The value says
         #: whether the model list has both names for one model. Each name is looked up only once.
         self.other_names: Dict[str, bool] = {}
-        #: Id of the last request in the server's log, if its response has one.
+        #: Id by which the server's log names the last request; None if its response has no id.
         self.request_id: Optional[str] = None
         #: Called by `cancel` after the sockets are shut down, to end a wait that uses no socket.
         self.on_cancel: Optional[Callable[[], None]] = None

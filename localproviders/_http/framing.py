@@ -342,7 +342,7 @@ class NDJSONDecoder:
         return records, data[end + 1 :]
 
     def end(self) -> List[str]:
-        """Return the record after the last line end, if any: its own line end may be missing."""
+        """Return the record after the last line end, if any: the last record needs no line end."""
         rest = self._lines.rest().strip()
         return [decode(rest)] if rest else []
 
@@ -354,7 +354,7 @@ class SSEDecoder:
     it inside the data (docs/reference/lmstudio.md, "Streaming"). In three cases, the decoder
     returns a record with an error (docs/dialects.md, "Errors"): for an event with the name
     ``error``, for a field ``error``, which llama.cpp sent until autumn 2025, and for a line that
-    is JSON with an error instead of a field.
+    is not a field, but JSON with an error.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -531,8 +531,8 @@ class GuessingDecoder:
 
     Some servers and proxies label a stream as ``application/json`` or ``text/plain``. A body that
     begins with a field of an event is a stream of events. A body that begins with "<" is a web
-    page. If a body begins with "{", its first line ends with "}", and its next line begins with
-    "{", it is newline-delimited JSON, because it cannot be one JSON value. Any other body that
+    page. A body that begins with "{" is newline-delimited JSON if its first line ends with "}" and
+    its next line begins with "{", because it cannot be one JSON value. Any other body that
     begins with "{" is one JSON value, unless its first line may be a complete record and the media
     type is that of newline-delimited JSON. In all other cases, the media type decides.
 

@@ -25,7 +25,7 @@ _WITH_KEY = pattern(rf'{_KEY}(?:[^"\\]|\\.)*?({_HIGH})"')
 
 # A half that is alone: a high half without a low half after it, or a low half without a high half
 # before it. Both alternatives begin with the same fixed text, because `re` searches quickly for a
-# fixed text. The pattern is correct only if no backslash before an escape is itself escaped.
+# fixed text. The pattern is correct only if no escaped backslash is directly before a "u".
 _ALONE = pattern(rf"{_BEGIN}(?:{_HIGH_END}(?!{_LOW})|(?<!{_HIGH}{_BEGIN}){_LOW_END})")
 
 # Records longer than this are not searched: a record that ends with half a character has the text
@@ -93,7 +93,7 @@ def find_lone_half(payload: Any) -> str:
 
 
 def _texts(value: Any, place: str) -> Iterator[Tuple[str, str]]:
-    """Yield the texts in a JSON value, each after its place, such as ``messages[0].content``."""
+    """Yield pairs of a place in a JSON value, such as ``messages[0].content``, and its text."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, dict):

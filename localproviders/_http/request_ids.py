@@ -24,7 +24,7 @@ _ID = pattern(r"[A-Za-z0-9_.:/+=@~-]{1,128}")
 def find_request_id(headers: Mapping[str, str]) -> Optional[str]:
     """Return the id in the headers of a response; None if there is none."""
     # Most responses have no such header. Looking for each name would take 4 µs, and this loop takes
-    # half a microsecond: all these names end with "id", and no usual name ends with this letter.
+    # half a microsecond: all these names end with "d", and no usual name ends with this letter.
     found = {name.lower(): name for name in headers if name[-1:] in "dD"}
     for name in _NAMES if found else ():
         value = headers[found[name]] if name in found else ""

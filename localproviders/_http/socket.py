@@ -186,7 +186,7 @@ class BoundedSocket:
         return number
 
     def shutdown(self, how: int) -> None:
-        """Shut the real socket down. urllib3 keeps this method for the response."""
+        """Shut the real socket down. urllib3 stores this method in the response."""
         self.real.shutdown(how)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def _attempt(sock: socket.socket, path: str) -> int:
 
 
 def _error(status: int, path: str) -> Exception:
-    # Linux refuses a connection to a file that is not a socket, too.
+    # Linux also returns ECONNREFUSED for a file that is not a socket.
     if status == errno.ECONNREFUSED and not _is_socket(path):
         status = errno.ENOTSOCK
     system = OSError(status, os.strerror(status))

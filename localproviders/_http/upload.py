@@ -67,7 +67,7 @@ class Upload:
             return self._next()
         except Exception as error:
             self.failure = error
-            # Reading the file, or the caller's listener, may raise BrokenPipeError. urllib3 would
+            # The caller's listener, or reading the file, may raise BrokenPipeError. urllib3 would
             # take it for an error of the connection, ignore it, and wait for the response.
             if isinstance(error, OSError):
                 raise Carrier(error) from None

@@ -21,8 +21,8 @@ from localproviders.errors import (
 from localproviders.types.limits import CancelToken, Timeout
 from localproviders.types.models import LoadedModel
 
-# Errors of a request for the list of loaded models that end the call, because the caller's own
-# request would raise them, too.
+# If a request for the list of loaded models fails with one of these errors, the call ends, because
+# the caller's own request would raise the same error.
 _FINAL = (CancelledError, LocalityError, UnreachableError)
 
 # Time limit in seconds for the request for the list of loaded models. A busy server may answer

@@ -59,7 +59,8 @@ _OTHER_WAY = (
 )
 _FEWER = "leave some out, or group them in several questions"
 
-# Hints that replace the hints for chats, because those name arguments that `decide` does not have.
+# Hints that replace the hints for chats, because those mention arguments that `decide` does not
+# have.
 _HINTS: Mapping[type, str] = {
     ContextOverflowError: "shorten the state or the questions, or load the model with a larger "
     "context window",
@@ -355,8 +356,8 @@ def _means_no_route(error: ProviderError) -> bool:
     if type(error) not in (UnsupportedError, RequestRejectedError):
         return False
     # LM Studio sends status 200 for an unknown path, so its error has no status. An error that our
-    # own checks raise has no `server_message`. With any other status, the server has the route, but
-    # is, for example, too old for the model.
+    # own checks raise has no `server_message`. With a status other than 404 and 405, the server has
+    # the route, but is, for example, too old for the model.
     is_unknown_path = type(error) is UnsupportedError and error.status is None
     return error.status in _NOT_FOUND_STATUSES or (is_unknown_path and bool(error.server_message))
 
@@ -395,8 +396,8 @@ def _excess(request: DecisionRequest, limits: RouteLimits) -> Optional[str]:
 def _explained(error: ProviderError) -> ProviderError:
     """Return the error of a decision request, changed to the class and the hint that fit its cause.
 
-    Servers report different errors for a model that is no decision model, and for a text that is
-    too long.
+    The errors for a model that is no decision model, and for a text that is too long, differ from
+    server to server.
     """
     made = error
     if error.status == _TOO_LARGE and type(error) is RequestRejectedError:

@@ -21,7 +21,7 @@ class _Hierarchy(NamedTuple):
         folder: The folder of the group that contains all others.
         limit: The file with the limit in bytes.
         used: The file with the bytes in use.
-        cache: The entry of ``memory.stat`` with the bytes of files that can be dropped.
+        cache: The entry of ``memory.stat`` with the bytes of file caches that can be dropped.
     """
 
     key: str
@@ -111,7 +111,7 @@ def check_argument(wanted: object) -> None:
 def free_bytes(root: Path = Path("/")) -> Optional[int]:
     """Return the memory that programs on this machine can still use; None if it is unknown.
 
-    It is known on Linux only. Memory of files that the kernel can drop counts as free. The limits
+    It is known on Linux only. File caches that the kernel can drop count as free. The limits
     of the control groups of this process apply, for example in a container.
 
     Args:

@@ -56,8 +56,8 @@ class FileRun:
         self._paths = paths
         self._form_name = form_of(paths.output)
         if self._form_name == ".npy":
-            # A matrix always has the order of the rows at the end. Before that, it has no place for
-            # the errors, which `ordered` would write into it.
+            # At the end of a run, a matrix always has the order of the rows. Until then, it has no
+            # place for the errors, which `ordered` would write into it.
             arguments = arguments._replace(ordered=False)
         self._arguments = arguments
         self._clockwork = Clockwork(time.monotonic)
@@ -310,7 +310,7 @@ class FileRun:
         """Check that the rows of the source are still those that were counted at the start.
 
         Raises:
-            ConfigurationError: The source was changed; added rows do not count.
+            ConfigurationError: The source was changed. Rows added at its end are not an error.
         """
         size, digest = manifest.facts["source"]["size"], manifest.facts["source"]["digest"]
         if file.changed_ns != self._changed_ns and file.fingerprint(size) != digest:

@@ -82,9 +82,10 @@ class Finish:
     def _is_stale(self) -> bool:
         """Return whether the output must be written again.
 
-        Reasons are lines that no longer count, other columns than those of an earlier run without
-        results, and, if the run is ordered, lines in another order. Lines of an earlier run may
-        have another order, and so do the errors that are copied from the file of failures.
+        Reasons are lines that no longer count, and the columns of an earlier run that had no
+        results, if this run has other columns. If the run is ordered, another order of the lines is
+        a reason, too. Lines of an earlier run, and errors that are copied from the file of
+        failures, may have another order.
         """
         ledger, part = self._store.ledger, rewriting.Part(self._paths, self._store.ledger.records)
         if ledger.superseded or rewriting.head_of(part) != self._form.head():

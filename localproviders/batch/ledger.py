@@ -98,7 +98,7 @@ class Ledger:
         """Add records whose checksums were checked before."""
         states = {*block.states}
         if states <= _PLAIN and not self.failed:
-            # The usual case is a run without failures. For speed, it makes no object for a record.
+            # The usual case: a run without failures. For speed, no object is made for each record.
             rows = block.rows
             if len(states) > 1 or SUCCEEDED not in states:
                 rows = [row for row, state in zip(rows, block.states) if state == SUCCEEDED]

@@ -1,9 +1,9 @@
 """The manifest of a run: a JSON file that says how the results were made.
 
 It has the arguments of the run, the models with their digests, the servers, the versions, and the
-size and the digest of the source. It contains only digests of content, such as of a template. A
-later run with the same output is compared with the manifest, so that the results of two different
-runs are never mixed by accident.
+size and the digest of the source. Content, such as the text of a template, is replaced by its
+digest. A later run with the same output is compared with the manifest, so that the results of two
+different runs are never mixed by accident.
 """
 
 from __future__ import annotations

@@ -63,5 +63,5 @@ def is_outage(error: ProviderError, *, has_known_model: bool) -> bool:
 
 
 def is_outage_at_start(error: ProviderError) -> bool:
-    """Return whether no row can succeed if a question about the run's model ends with an error."""
+    """Return whether no row can succeed if the question about the model ends with this error."""
     return all(isinstance(cause, _AT_START) for cause in causes_of(error))

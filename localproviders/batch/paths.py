@@ -23,7 +23,7 @@ class RunPaths:
     Attributes:
         output: Path of the output.
         journal: Path of the journal, which has a record of each result.
-        failures: Path of the file with the lines of failed rows, while other rows have no result.
+        failures: Path of the file with the lines of failed rows, until all rows have a result.
         ids: Path of the file with the ids of the rows, if the output is a matrix.
         manifest: Path of the description of the run.
         lock: Path of the file whose lock is held during a run.

@@ -221,7 +221,7 @@ def for_reading(paths: RunPaths) -> RunPaths:
 
 
 def remove_journal(paths: RunPaths) -> None:
-    """Remove the journal of an output before a new output and its journal replace both."""
+    """Remove the journal of an output that will be replaced by a new output and a new journal."""
     _remove(paths.journal)
 
 

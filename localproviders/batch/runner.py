@@ -120,8 +120,8 @@ def run(  # the arguments are checked one after the other
         retry_failed: True sends all rows again whose last result is an error. If you pass one or
             several classes of errors, only the rows with such an error are sent again.
         force: True continues an output even if it comes from a run with other arguments or
-            another model, and replaces a file that is not the output of a run. The shard and the
-            columns of a table must be the same all the same.
+            another model, and replaces a file that is not the output of a run. Even then, the shard
+            and the columns of a table must be the same.
         on_progress: Function that is called with the report so far: before the first request, a
             few times in a second, and at the end.
         timeout: Seconds for each request, or a `Limits` value; None uses the provider's limits.
@@ -137,8 +137,8 @@ def run(  # the arguments are checked one after the other
             output comes from a run with other arguments. Nothing was sent.
         LockHeldError: Another process, or another thread, writes to this output.
         IntegrityError: A file of an earlier run was changed after that run.
-        ModelNotFoundError: The server does not have the model. No row was sent, as after the next
-            four errors.
+        ModelNotFoundError: The server does not have the model. No row was sent. This is also
+            true of the next four errors.
         UnreachableError: No server answers at the start.
         CertificateError: The TLS handshake fails at the start.
         AuthenticationError: The server refuses the API key at the start.

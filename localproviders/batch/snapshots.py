@@ -1,7 +1,8 @@
 """Read the files of a run while another process may write to them.
 
-A reader opens several files, one after the other. If a run replaces them in between, they do not
-belong together, as if one of them had been changed. So the reader then reads all of them again.
+A reader opens several files, one after the other. If a run replaces them in between, the reader has
+files that do not belong together. It looks as if one of them had been changed. So the reader then
+reads all of them again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sources of rows: files with lines of JSON, CSV and TSV files, and any iterable.
+"""Sources of rows: files of JSON lines, CSV files, TSV files, and any iterable.
 
 Every source is read as a file, from the beginning and as often as needed. An iterable and standard
 input are first copied into a temporary file. So the number of rows is known before the first
@@ -211,7 +211,7 @@ class RowFile:
 
 
 def _joined(cells: List[str]) -> bytes:
-    """Return cells as bytes that differ from those of all other cells."""
+    """Return a list of cells as bytes. Two different lists never have the same bytes."""
     text = "\x1f".join(cells)
     if text.count("\x1f") != len(cells) - 1 or "\x1e" in text:  # a cell has a separator
         text = json.dumps(cells)

@@ -105,8 +105,8 @@ class Store:
 
     def _open(self, is_new: bool) -> None:
         if is_new:
-            # The manifest of an earlier run, whose journal is gone. With a manifest, a journal
-            # without marks would be a changed one.
+            # Remove the manifest of an earlier run whose journal is gone. With this manifest, the
+            # new journal would count as changed until its first mark.
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.paths.manifest)
         ledger = self.ledger

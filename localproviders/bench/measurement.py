@@ -66,8 +66,9 @@ def measure(
     """Measure how fast a model runs on a server, and return the figures.
 
     First, two short prompts load the model and show how many tokens a word has. Then the model is
-    unloaded and loaded again, if the server supports this. It keeps its context window. After that,
-    each round measures each prompt length, and then each number of simultaneous requests.
+    unloaded and loaded again, if the server supports this. The model keeps its context window.
+    After that, each round measures each prompt length, and then each number of simultaneous
+    requests.
 
     Every prompt is different, so that a prompt cache does not change the figures. All token counts
     come from the server. If the server does not send them, there are no speeds. Simultaneous

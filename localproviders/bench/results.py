@@ -121,9 +121,9 @@ class Cell(Record):
             or None if the server reported no such tokens. Cached tokens do not count for
             ``prompt_tokens_per_s``.
         clock: ``server`` if the server measured the durations for all speeds. ``client`` if this
-            package measured some of them; such a speed of a prompt includes the time of the first
-            token. None if there are no speeds. This package always measures the time to the first
-            token.
+            package measured some of them; a prompt speed that this package measured includes the
+            time of the first token. None if there are no speeds. This package always measures the
+            time to the first token.
         notes: Reasons for missing figures and other remarks, each on one line.
 
     Raises:

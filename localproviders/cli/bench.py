@@ -27,7 +27,7 @@ from localproviders.cli.verbs import Verb
 
 _PAGES = (".html", ".htm")
 # The measurement ends this many seconds before the deadline of the run, so that the results can
-# be written. Before a short deadline, it is this share of the deadline instead.
+# be written. If the deadline is short, the second number is used instead: a share of the deadline.
 _WRITING_S = 2.0
 _WRITING_SHARE = 0.1
 

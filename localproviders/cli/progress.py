@@ -225,7 +225,7 @@ def _bar_class() -> Any:
             " or use --progress lines",
         ) from None
 
-    # tqdm would start a thread that watches the bars, and a lock for several processes.
+    # tqdm would start a thread that watches the bars, and would make a lock for several processes.
     found: Any = type("_Bar", (tqdm,), {"monitor_interval": 0})
     found.set_lock(threading.RLock())
     return found

@@ -43,7 +43,7 @@ def labels_of(found: Input) -> Dict[str, Any]:
 
 @contextlib.contextmanager
 def errors_named(found: Input) -> Iterator[None]:
-    """Add the name of an input that is a row or a file to the message of an error about it.
+    """Add an input's name to the message of an error about it, if the input is a row or a file.
 
     A `ConfigurationError` is not changed, because it concerns the arguments.
     """

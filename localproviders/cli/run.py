@@ -17,7 +17,7 @@ from localproviders.cli.signals import Signals
 from localproviders.cli.usage import Stopped
 from localproviders.provider import ModelProvider
 
-# Shortest seconds between two writes of the file of ``--metrics-file`` before the end of the run.
+# During the run, the file of ``--metrics-file`` is written at most once in this many seconds.
 _METRICS_S = 1.0
 
 

@@ -45,7 +45,7 @@ class Signals:
         """Call a function at SIGTERM, SIGHUP and Ctrl-C, instead of raising an exception.
 
         A second signal ends the process immediately, with the exit code of the second signal. From
-        now on, the deadline is not kept here either: the work must keep it.
+        now on, this class does not keep the deadline: the work must keep it.
 
         Args:
             stop: The function. It is called in a signal handler, so it must not wait.

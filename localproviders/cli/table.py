@@ -12,7 +12,7 @@ from localproviders.cli.run import Run
 #: The text of an empty cell. It is not blank, so that programs such as ``awk`` see every column.
 EMPTY = "-"
 _GAP = "  "
-# The smallest width to which a column is shortened: any column, and a column of names.
+# The smallest width to which a column is shortened. The second value is for columns of names.
 _NARROWEST = 8
 _NARROWEST_NAME = 30
 _CUT = ".."

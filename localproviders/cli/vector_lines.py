@@ -17,8 +17,8 @@ _DIGITS = 9
 class VectorLines:
     """Writes each vector as a line of JSON with ``id``, ``index`` and ``embedding``.
 
-    ``id`` is left out if the input has none. The line of an input that failed has ``error``
-    and ``input``, the name of the input, instead of ``embedding``.
+    ``id`` is left out if the input has none. The line of an input that failed has ``error`` instead
+    of ``embedding``. It also has ``input``, which is the name of the input.
 
     Args:
         output: The output.

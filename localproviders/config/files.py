@@ -243,7 +243,7 @@ class Source:
         )
 
     def with_tree(self, tree: Mapping[str, Any]) -> Source:
-        """Return the same file with other tables, such as a part of its own."""
+        """Return the same file with other tables, for example with only some of its tables."""
         found = copy.copy(self)
         found.tree = tree
         return found

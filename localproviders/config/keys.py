@@ -250,7 +250,7 @@ def folders(value: Any, place: Place) -> Tuple[Path, ...]:
 
 
 def bundle(value: Any, place: Place) -> str:
-    """Check a path, or the word ``environment``: use a variable such as ``REQUESTS_CA_BUNDLE``."""
+    """Check a path, or ``environment``, which means a variable such as ``REQUESTS_CA_BUNDLE``."""
     return "environment" if value == "environment" else place.path(value)
 
 
@@ -264,7 +264,7 @@ def certificate(value: Any, place: Place) -> Union[str, Tuple[str, str]]:
 
 
 def proxies(value: Any, place: Place) -> Union[str, Mapping[str, str]]:
-    """Check a table of URLs by scheme, or the word ``environment``: use ``HTTPS_PROXY`` etc."""
+    """Check a table of URLs by scheme, or ``environment``, which means ``HTTPS_PROXY`` etc."""
     if value == "environment":
         return "environment"
     if not isinstance(value, Mapping) or not value:

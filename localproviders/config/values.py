@@ -102,7 +102,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-# Functions that restore values which JSON represents by another type, by the type of the key.
+# By the type of a key: the function that restores values which JSON represents as another type.
 _LOADS: Mapping[str, Callable[[Any], Any]] = {"file": Path, "list": tuple}
 
 
@@ -249,7 +249,7 @@ def _file_key(kind: ProviderKind) -> str:
 
 
 def with_model_file(server: ServerConfig, path: str) -> ServerConfig:
-    """Return a copy of a server that serves a certain model file.
+    """Return a copy of a server. The copy serves the given model file.
 
     Args:
         server: The server. Its kind must be one that serves model files.

@@ -303,7 +303,7 @@ class Conversation:
         return new
 
     def add(self, messages: Messages, response: Optional[CompletionResponse] = None) -> None:
-        """Add and write a turn that another method has made, such as `ModelProvider.run_tools`.
+        """Add and write a turn that another method, such as `ModelProvider.run_tools`, has made.
 
         Args:
             messages: The new messages of the turn. The last one is the answer.

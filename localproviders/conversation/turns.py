@@ -16,7 +16,7 @@ from localproviders.types.responses import CompletionResponse
 #: from a line of another program.
 LINE_START = b'{"messages": [{'
 
-# The facts about an answer that a line has, in the order in which they are written.
+# The facts that a line has about the answer, in the order in which they are written.
 _FACTS = ("model", "provider", "endpoint", "digest", "finish_reason")
 
 
@@ -36,7 +36,7 @@ class Turn(NamedTuple):
 
 
 def facts_of(response: Optional[CompletionResponse]) -> Dict[str, Any]:
-    """Return the facts about an answer that its line gets. Unknown facts are left out."""
+    """Return the facts that a line gets about the answer. Unknown facts are left out."""
     found = {name: getattr(response, name, None) for name in _FACTS}
     return {name: value for name, value in found.items() if value is not None}
 

@@ -179,8 +179,8 @@ def probe_address(
     """Identify the server at an address and list its models, within the limits.
 
     Only ``GET`` requests are sent: for texts that identify the server, for its version, and for
-    its lists of models. The first request carries no API key from the environment. The key,
-    the password and the headers that are configured for this address are in each request.
+    its lists of models. The first request carries no API key from the environment. If a key, a
+    password or headers are configured for this address, each request contains them.
     After the token is cancelled, every further request ends immediately, and the returned result
     is meaningless.
     """

@@ -200,8 +200,8 @@ def discover(
     `localproviders.discovery.forget` removes it.
 
     ``LM_API_TOKEN`` is sent only to an LM Studio at a given address or at LM Studio's default
-    address; ``LLAMA_API_KEY`` is sent only to a llama.cpp server at its default address that has
-    refused to list its models without a key; ``OLLAMA_API_KEY`` is sent only to
+    address; ``LLAMA_API_KEY`` is sent only to a llama.cpp server that is at its default address and
+    has refused to list its models without a key; ``OLLAMA_API_KEY`` is sent only to
     ``https://ollama.com``. The key, the password and the headers of a configured server are sent to
     its own address (`Config.endpoints`).
 

@@ -10,7 +10,7 @@ from localproviders.doctor.findings import Finding, ok, warning
 from localproviders.doctor.products import command
 from localproviders.types.models import ModelInfo
 
-#: Free bytes of a disk below which few models can be downloaded.
+#: Few models can be downloaded to a disk that has fewer free bytes than this.
 LITTLE_DISK_BYTES = 5 * 10**9
 # No model needs more bytes. A larger number from a server is ignored.
 _MOST_BYTES = 10**15

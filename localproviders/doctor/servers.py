@@ -61,7 +61,7 @@ def check_search(facts: Facts) -> Iterator[Finding]:
     name = error.message.partition(":")[0]
     if name in facts.environ:
         yield failure(type(error), error.message, name, f"unset {name}")
-    elif not facts.config_errors:  # an invalid configuration has the same cause
+    elif not facts.config_errors:  # otherwise, their findings report the cause
         yield failure(type(error), error.message, "the search for servers")
 
 
@@ -78,7 +78,7 @@ def check_named(facts: Facts) -> Iterator[Finding]:
 
 def _failed(asked: AskedServer, error: ProviderError, facts: Facts) -> Iterator[Finding]:
     # A server that answers is accepted whatever its kind, because many servers also speak the
-    # dialect of another kind. So its kind is examined only here.
+    # dialect of another kind. So the kind is examined only here, after an error.
     other = _other_kind(asked, error, facts)
     if other is not None:
         yield _wrong_kind(asked, error, other, facts)

@@ -55,7 +55,7 @@ class LocalEngine:
             a GGUF file.
         context_length: Context window in tokens.
         embedding: True if the GGUF file is an embedding model. Ignored for the named models.
-        rerank: True if the GGUF file is a reranking model, for `rerank`. Such a server can do
+        rerank: True if the GGUF file is a reranking model, for `rerank`. The server can then do
             nothing else. Ignored for the named models.
         start_timeout_s: Maximum number of seconds to start the process and load the model.
 

@@ -256,8 +256,8 @@ def open_model(recipe: Recipe, scratch: Path) -> IO[bytes]:
 def path_of(file: IO[bytes]) -> str:
     """Return a path to an open file, for a process that inherits its descriptor.
 
-    Only Linux has such paths. On other systems, this is the name of the file, which another file
-    can take.
+    Only Linux has such paths. On other systems, this is the name of the file. Another file can take
+    this name.
     """
     path = f"/proc/self/fd/{file.fileno()}"
     return path if os.path.exists(path) else file.name

@@ -50,8 +50,8 @@ def server_parameters(xllamacpp: Any, settings: Mapping[str, Any]) -> Any:
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0  # any free port, which the server reports
     parameters.api_keys = [settings["api_key"]]
-    # Only one thread is used: several threads spin while they wait for each other. This made the
-    # engine six times slower on a shared machine.
+    # Only one thread is used. Several threads would spin while they wait for each other. On a
+    # shared machine, this spinning made the engine six times slower.
     parameters.cpuparams.n_threads = 1
     parameters.cpuparams_batch.n_threads = 1
     parameters.embedding = settings["embedding"] or settings["rerank"]

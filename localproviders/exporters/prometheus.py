@@ -83,9 +83,9 @@ class TextfileExporter:
         labels: Labels for all samples. Two files in one folder must differ in at least one label,
             such as ``{"script": "nightly"}``, because node_exporter refuses duplicate samples.
         interval_s: Seconds that must pass after a write before the end of another call causes the
-            next one. Each write takes about a millisecond. With 0, each call is written; with more,
-            a batch is faster, but the calls of the last interval are missing if the job is killed
-            or does not end with `record_run` or `record_batch`.
+            next write. Each write takes about a millisecond. With 0, each call is written; with
+            more, a batch is faster, but the calls of the last interval are missing if the job is
+            killed or does not end with `record_run` or `record_batch`.
 
     Raises:
         ConfigurationError: The path does not end in ``.prom``, the folder does not exist or cannot
@@ -132,11 +132,11 @@ class TextfileExporter:
         """Write the numbers of a batch to the file: its rows, and the part it waited for.
 
         Pass this method to `batch.run` as ``on_progress``. A report during the run is written only
-        after the time of `interval_s`, the report at the end always. A failure to write the file is
-        logged, like a failure after a call.
+        if `interval_s` seconds have passed since the last write. The report at the end is always
+        written. A failure to write the file is logged, like a failure after a call.
 
         Args:
-            report: The report, complete or so far.
+            report: The final report, or a report during the batch.
         """
         self._add(batch_changes(report))
         is_end = report.stopped is not None or report.succeeded + report.failed >= report.rows
@@ -286,7 +286,7 @@ class PrometheusExporter:
         Pass this method to `batch.run` as ``on_progress``.
 
         Args:
-            report: The report, complete or so far.
+            report: The final report, or a report during the batch.
         """
         self._add(batch_changes(report))
 

@@ -242,9 +242,9 @@ class LlamaCppProvider(OpenAICompatibleProvider):
         """Return the models in the server's order.
 
         A router lists the models on disk. The state of each model is in its `raw`, and `loaded` is
-        True for the models in memory. If a server has only one model, the list does not say whether
-        this model sleeps, which means that it left memory until the next request; `model_info` and
-        `loaded_models` do.
+        True for the models in memory. A model that sleeps has left memory until the next request.
+        If a server has only one model, the list does not say whether this model sleeps;
+        `model_info` and `loaded_models` do.
 
         Args:
             timeout: Limits of this call: seconds for the whole call, or a `Limits` value. None

@@ -158,7 +158,7 @@ class Catalog:
         status 404: it answers unknown paths with status 200 and an error
         (docs/reference/lmstudio.md, "Endpoints"). Servers of other kinds have only the oldest list,
         and this provider accepts them, except Ollama, because only `OllamaProvider` checks where a
-        model runs. So if the server is Ollama, the error from its newer lists is raised.
+        model runs. So if the server is Ollama, the error of the request for a newer list is raised.
         """
         refusal: Optional[ProviderError] = None
         for generation in _GENERATIONS[:-1]:
@@ -199,7 +199,8 @@ def _supports(generation: Optional[str], since: str) -> bool:
 def _means_no_route(error: ProviderError) -> bool:
     """Return whether an error means that the server lacks a route.
 
-    A proxy in front of the server may answer with status 404 or 405 instead.
+    LM Studio's error for an unknown path becomes `UnsupportedError`. A proxy in front of the server
+    may answer with status 404 or 405.
     """
     return isinstance(error, UnsupportedError) or error.status in (404, 405)
 

@@ -154,7 +154,7 @@ class Memory:
         )
 
     def unload(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> None:
-        """Unload every copy of a model, or only the copy that has this name."""
+        """Unload every copy of a model; if `model` is the name of a copy, unload only this copy."""
 
         def work(call: Call) -> None:
             self._forget(model)
@@ -412,7 +412,7 @@ def _name_to_load(model: str, entries: Sequence[Entry]) -> str:
 
 
 def _copies(model: str, entries: Sequence[Entry]) -> List[LoadedModel]:
-    """Return all copies of a model in memory, or only the copy that has this name."""
+    """Return all copies of a model in memory; if `model` names one copy, return only this copy."""
     entry = find_entry(model, entries)
     if entry is None:
         return []

@@ -711,7 +711,7 @@ class LMStudioProvider(OpenAICompatibleProvider):
 
     def _conclude(self, completion: Completion, summary: Summary) -> CompletionResponse:
         response = super()._conclude(completion, summary)
-        # `_adapt` has converted the caller's `keep_alive` to this field.
+        # `_adapt` has converted the caller's `keep_alive` to the field ``ttl``.
         self._cold_loads.answered(completion.model, sent_ttl(completion.request.extra_body))
         return response
 

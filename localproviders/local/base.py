@@ -292,7 +292,7 @@ class LocalProviderBase(ModelProvider):
         return Substitutes(own, self._aliases if own else {})
 
     def _widened(self, config: Config) -> Mapping[str, str]:
-        """Return the localities of configured servers that an alias may use beyond the locality."""
+        """Return the widened localities of the configured servers that an alias may use."""
         substitutes = self._substitutes
         substitutes.check()
         return of_configuration(config, substitutes)

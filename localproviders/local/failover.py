@@ -73,7 +73,7 @@ class FailoverCall:
         needs: Abilities that the model must have; the names are those of `ModelCapabilities`.
         on_failure: Function that is called if no server could answer.
         guard: Restriction on servers, because of an untrusted project file.
-        aliases: The aliases, which an error about a missing model names.
+        aliases: The aliases. An error about a missing model lists them.
         balancer: Chooses among servers with the same model; None keeps their order.
 
     Attributes:
@@ -447,8 +447,8 @@ class FailoverCall:
         if is_fallback and self._guard.forbids(route.server, self._causes()):
             self._note(route, errors.wider_locality(route))
             return False
-        # In both cases, the name of the server was given, so no check is needed: if the model is
-        # missing, the server's own error will say so.
+        # In the next two cases, the name of the server was given, so no check is needed: if the
+        # model is missing, the server's own error will say so.
         if route.substitute_for and not self._needs:
             return True
         if not (is_fallback or self._needs) and route.named:

@@ -53,7 +53,7 @@ class LocalProvider(LocalProviderBase):
     **How a name is resolved.** An alias is replaced by its model names, in order.
     ``ollama/llama3.2`` means the model ``llama3.2`` of the provider ``ollama``, if there is a
     provider of that name. Any other name is the name of a model: each server is asked whether it
-    has the model, and an answer that it has is cached for a minute. The servers with the model are
+    has the model, and a positive answer is cached for a minute. The servers with the model are
     tried in the order of `strategy`.
 
     **When the next server is tried.** If a server is down, stuck, busy or broken, refuses the
@@ -281,8 +281,8 @@ class LocalProvider(LocalProviderBase):
             EmbeddingError: Some texts could not be embedded.
             LimitError: A limit expired. The total limit covers the whole call.
             CancelledError: The call was cancelled.
-            ProviderError: The only server failed, or a server rejected the request. Its
-                `embedded` has the vectors that were complete before the error.
+            ProviderError: The only server failed, or a server rejected the request. `embedded` of
+                the error has the vectors that were complete before the error.
         """
         sealed = Sealed(texts)
         del texts

@@ -273,7 +273,7 @@ def split_route(name: str, servers: Sequence[Server]) -> Optional[Route]:
     """Split ``provider/model``; return None if no provider has such a name.
 
     LM Studio's model names contain slashes, too: ``qwen/qwen3-4b`` is split only if a provider
-    is named ``qwen``. If the names of two providers match, the longer one is used.
+    is named ``qwen``. If `name` begins with the names of two providers, the longer one is used.
     """
     fitting = [s for s in servers if name.startswith(s.name + "/") and len(name) > len(s.name) + 1]
     if not fitting:
@@ -445,8 +445,8 @@ def given_servers(
         providers: The providers.
         locality: The locality of the `LocalProvider`.
         make_breaker: Makes the circuit breaker of a server.
-        allowed: Returns the locality in which an alias may use a server, by the server's name;
-            None if no alias may leave the locality for it.
+        allowed: Returns, for the name of a server, the locality in which an alias may use this
+            server; None if no alias may leave the locality for it.
 
     Raises:
         ConfigurationError: There is no provider, or two have the same name.

@@ -73,9 +73,8 @@ class _Load:
         window: Requested context window; None means the server's default window.
         sent: The window in the request to the server, while `is_requested` is true.
         is_requested: Whether the request is about to be sent, or was sent and has no response yet.
-        others: The windows that other loads of the same model by this provider requested, if the
-            server may have answered these loads after this one. Windows equal to `window` are
-            left out.
+        others: The windows of other loads of the same model by this provider. Only loads that the
+            server may have answered after this one count. Windows equal to `window` are left out.
         was_unloaded: Whether the same provider unloaded the model meanwhile.
     """
 
@@ -125,8 +124,9 @@ class Memory:
         self._windows = windows
         self._cold_loads = cold_loads
         self._check_locality = check_locality
-        #: Context windows that callers passed to `load`, by model, each with the number of the
-        #: list of loaded models that confirmed it. None means that the caller passed no window.
+        #: Context windows that callers passed to `load`, by model. The number before each window
+        #: says which reading of the list of loaded models confirmed it (see `_numbers`). A window
+        #: of None means that the caller passed none.
         self._requested_windows: Dict[ModelName, Tuple[int, Optional[int]]] = {}
         #: Counter that numbers the readings of the list of loaded models. `next` is atomic.
         self._numbers = itertools.count(1)
@@ -460,7 +460,7 @@ class Memory:
             sleep(call, next(waits))
 
     def _check_name(self, model: str, call: Call) -> None:
-        """Check that the server lists a model that is not in memory as installed.
+        """Check that a model that is not in memory is in the server's list of installed models.
 
         Raises:
             ModelNotFoundError: The server does not list the model.

@@ -324,7 +324,7 @@ class OllamaProvider(HTTPProvider):
     def loaded_models(
         self, *, timeout: Timeout = None, cancel: Optional[CancelToken] = None
     ) -> List[LoadedModel]:
-        """Return the models in memory, the model that will be unloaded last first.
+        """Return the models in memory; the model that will be unloaded last comes first.
 
         A model that is still loading is included. Cloud models are never included.
 
@@ -580,8 +580,8 @@ class OllamaProvider(HTTPProvider):
             messages: Messages with which each conversation of the model begins.
             quantize: Quantization of the new model, such as ``Q4_K_M``. The source must not be
                 quantized.
-            draft_quantize: Quantization of the draft model in `draft_files`, which must not be
-                quantized.
+            draft_quantize: Quantization of the new draft model. The files in `draft_files` must
+                not be quantized.
             requires: Oldest version of Ollama that can run the model, such as ``0.14.0``.
             extra_body: Further fields for the server's JSON, sent unchanged and unchecked.
             on_progress: Function that is called for each piece of a file that is read

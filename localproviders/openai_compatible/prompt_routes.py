@@ -210,7 +210,7 @@ class PromptRoutes:
         loads: bool = False,
     ) -> Any:
         sending = self._send(model, call, lambda _: (path, payload(), read))
-        assert self._server is not None  # noqa: S101  # otherwise no method asks
+        assert self._server is not None  # noqa: S101  # without a server, no method calls this
         return sending.ask(self._server, loads=loads, large=True)
 
 

@@ -55,7 +55,7 @@ def check(value: Any, schema: Mapping[str, Any], *, name: str = "answer") -> Lis
 
     A step compares one value with one schema. A check has at most 200 nested steps (one to four for
     each level of the value), and at most 2,000,000 steps in total. If a value needs more steps, the
-    result is the reason that it is nested too deeply, or too large.
+    only reason in the result says that the value is nested too deeply, or too large.
 
     Args:
         value: The value, as `json.loads` returns it: dict, list, str, int, float, bool or None.
@@ -94,7 +94,7 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def fit_checker(root: Mapping[str, Any]) -> Callable[[Any, Any], bool]:
-    """Return a function of a value and a part of a schema, which returns whether the value fits.
+    """Return a function that takes a value and a part of a schema, and tells whether they fit.
 
     All calls of the returned function share the maximum number of steps of one check.
 
@@ -528,7 +528,7 @@ def _named_values(
 ) -> Iterator[Tuple[str, Any, List[Any]]]:
     """Yield path, value and schemas for each member or item of a value.
 
-    Members whose key no part names are left out.
+    A member is left out if no part names its key.
     """
     if isinstance(value, dict):
         for name, inner in value.items():

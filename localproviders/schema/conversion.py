@@ -91,7 +91,7 @@ class _Conversion:
         return made
 
     def _by_alternatives(self, value: Any, schemas: List[Any]) -> Any:
-        """Return a value as the alternatives of a schema convert it.
+        """Return a value, converted to fit one of the alternatives of a schema.
 
         If no alternative makes it fit, or if two convert it to different values, the value is
         returned unchanged.

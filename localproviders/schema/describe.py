@@ -146,8 +146,9 @@ def _kind_of_bare(bare: Any, place: Place) -> Kind:
 def _value_of_alias(bare: Any, place: Place) -> Optional[Tuple[str, Any]]:
     """Return the name of a type alias, and the type for which it stands; None for other types.
 
-    An alias such as ``Json = Union[str, List["Json"]]`` contains a `ForwardRef` with its own name.
-    When Python resolved the annotation, it stored the type of this name in the `ForwardRef`.
+    An alias such as ``Json = Union[str, List["Json"]]`` contains a `ForwardRef` with the name of
+    the alias. When Python resolved the annotation, it stored the type of this name in the
+    `ForwardRef`.
     """
     if type(bare).__name__ == "TypeAliasType":
         try:

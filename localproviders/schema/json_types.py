@@ -23,8 +23,8 @@ class Kind(NamedTuple):
     """A Python type as JSON: its JSON Schema, and the function that makes its Python values.
 
     Attributes:
-        schema: The JSON Schema. It has references only for types that contain themselves. They
-            refer to the definitions of the `Scope`.
+        schema: The JSON Schema. It has references only for types that contain themselves. These
+            references refer to the definitions of the `Scope`.
         make: A function that returns the Python value, or raises a ValueError. Its arguments are
             a JSON value, which must fit the schema, and the path of this value for error messages.
         hashable: Whether a set may contain values of this type.
@@ -78,7 +78,7 @@ class Scope:
         )
 
     def reserve(self, name: str) -> str:
-        """Return a name for a definition that no other definition has."""
+        """Return an unused name for a new definition."""
         plain = found = re.sub(r"[^\w.-]", "_", name)
         number = 1
         while found in self.definitions:
@@ -267,8 +267,8 @@ _TEXTS: Dict[Tuple[str, str], Tuple[str, str, str]] = {
 def kind_of_text(cls: Any) -> Optional[Kind]:
     """Return the kind of a class such as `UUID`, `Path` or `Decimal`; None for other types.
 
-    The classes are recognized by name, because their modules would have to be imported first,
-    which takes time.
+    The classes are recognized by name. To compare the classes themselves, this module would have
+    to import their modules, which takes time.
     """
     if not isinstance(cls, type):
         return None

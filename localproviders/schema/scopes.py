@@ -25,10 +25,10 @@ from localproviders.schema.json_types import Place
 # Argument with which `get_type_hints` keeps `Annotated`. Before Python 3.9, `get_type_hints` has no
 # such parameter, and always keeps it.
 _EXTRAS: Dict[str, Any] = {"include_extras": True} if sys.version_info >= (3, 9) else {}
-# The attribute of a function or class in which this module stores the types that its annotations
-# name. They cannot be found again after the call of the outer function has ended. A dictionary in
-# this module, even one with weak keys, would keep them alive for ever: such a type may refer to the
-# function or class that would be its key.
+# The attribute in which a function or class keeps the types that its annotations name. These types
+# cannot be found again after the call of the outer function has ended. A dictionary in this module,
+# even one with weak keys, would keep the types alive for ever: a type may refer to the function or
+# class that would be its key in the dictionary.
 _KEPT = "__localproviders_names__"
 _LOCALS = ".<locals>."
 _INNER = ("<lambda>", "<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
@@ -96,7 +96,7 @@ def hint_of_parameter(function: Any, name: str, place: Place) -> Any:
 
 
 def resolved_alias(value: Any, module: Optional[str], place: Place) -> Any:
-    """Return the type of a type alias, with the names resolved that it contains as strings.
+    """Return the type of a type alias. Names that it contains as strings are resolved.
 
     Raises:
         ConfigurationError: A name cannot be resolved.
@@ -167,10 +167,10 @@ def _keep(thing: Any, names: _Names) -> None:
 
 
 def plain_function(function: Any) -> Tuple[Any, Optional[type]]:
-    """Return the function that has the annotations, and its class; None unless it is a method.
+    """Return the function that has the annotations, and the class to which it belongs.
 
-    For a partial function, a method, a wrapper or an object with ``__call__``, the function inside
-    it is returned.
+    If the function is not a method, the class is None. For a partial function, a method, a wrapper
+    or an object with ``__call__``, the function inside it is returned.
     """
     owner = None
     for _ in range(100):  # a wrapper may lead back to itself

@@ -1,4 +1,4 @@
-"""The strict form of a JSON Schema, in which OpenAI's service follows a schema exactly.
+"""The strict form of a JSON Schema. OpenAI's service follows a schema in this form exactly.
 
 With ``"strict": true`` in a request, OpenAI accepts only a schema that allows no unnamed
 properties, requires all named properties, and uses only some keywords. Without ``"strict": true``,

@@ -258,7 +258,7 @@ def arguments_for(
 
 
 def _with_defaults(given: Dict[str, Any], parts: Sequence[Part]) -> Dict[str, Any]:
-    """Add the defaults that a `Field` describes to the arguments, and return the arguments.
+    """Add to the arguments the defaults that a `Field` describes, and return the arguments.
 
     Raises:
         ValueError: A required argument is missing.

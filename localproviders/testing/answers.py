@@ -33,7 +33,7 @@ def dumps(value: Any) -> str:
 
 
 def as_text(data: bytes) -> str:
-    """Return the text of a body that `Answer` sends as these bytes, even if they are not UTF-8."""
+    """Return these bytes as a text that `Answer` sends unchanged, even if they are not UTF-8."""
     return data.decode("utf-8", "surrogateescape")
 
 

@@ -161,9 +161,9 @@ class FakeServer(ScriptedServer):
             fault: One of `FAULTS`, or its name.
             times: The number of requests that the fault applies to; None means all requests
                 until `heal`.
-            path: The start of the path of these requests. If it is empty, the fault applies to
-                requests that run a model; a fault of model lists applies to requests for the
-                list, and a fault of transfers to requests that transfer models.
+            path: The start of the path of these requests. If it is empty, a fault of model lists
+                applies to requests for the list, a fault of transfers to requests that transfer
+                models, and any other fault to requests that run a model.
 
         Raises:
             ValueError: There is no fault of this name, the fault does not apply to any response

@@ -3,8 +3,8 @@
 The fields, and the order in which biases and samplers apply, are those of llama.cpp's server, build
 b11549. The free distribution has the probabilities of the model itself, which no bias and no
 sampler has changed. Reported log-probabilities are always those of the free distribution. With
-``post_sampling_probs``, the server reports the probabilities after the biases and the samplers. A
-grammar in the request has no effect here.
+``post_sampling_probs``, the server reports probabilities instead, namely those after the biases and
+the samplers. A grammar in the request has no effect here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Request bodies of OpenAI's API, as in its batch files and in files for ``vllm run-batch``.
 
-A table for each route says how the fields of a body become fields of this package's requests. So
-such a row gets the same checks as a single call. A field that is not in the table is an error.
+A table for each route says how the fields of a body become fields of this package's requests. So a
+row with such a body gets the same checks as a single call. A field that is not in the table is an
+error.
 """
 
 from __future__ import annotations

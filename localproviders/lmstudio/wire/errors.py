@@ -19,7 +19,8 @@ from localproviders.errors import (
 )
 from localproviders.openai_compatible.wire.errors import RULES as DIALECT_RULES
 
-#: Hints of errors about a missing model, to which the provider adds the models of the server.
+#: Hints of incomplete errors about a missing model. The provider adds the names of the server's
+#: models to such an error.
 NOT_IN_CATALOG = "check the name in LM Studio's catalog"
 NOT_IN_MEMORY = "list_models() returns the names of the server's models"
 

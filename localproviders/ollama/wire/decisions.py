@@ -1,7 +1,7 @@
 """Decision requests to Ollama, on the route ``/v1/systemone``. This module does no I/O.
 
-A decision request contains a state, a text or JSON value, and typed questions about it. Each answer
-is a choice with probabilities.
+A decision request contains a state and typed questions about it. The state is a text or a JSON
+value. Each answer is a choice with probabilities.
 """
 
 from __future__ import annotations

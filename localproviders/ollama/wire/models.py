@@ -345,8 +345,9 @@ def empty_chat_payload(
         model: Name of the model.
         context_length: Context window, in tokens; None is not sent.
         keep_alive_s: Seconds until the model is unloaded; None is not sent.
-        fixed_window: Whether the model is loaded with a window that does not slide. Chats with a
-            `context_length` request such a window (docs/reference/ollama.md, "Context window").
+        fixed_window: Whether the model is loaded with a window that does not slide. A chat with the
+            field `context_length` asks for such a window (docs/reference/ollama.md, "Context
+            window").
     """
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
     if fixed_window:
@@ -367,7 +368,7 @@ def check_empty_chat(data: Any, reason: str) -> Mapping[str, Any]:
     Args:
         data: Response to a chat without messages.
         reason: The expected ``done_reason``: ``load`` or ``unload``. A response without a reason
-            is accepted as well, because Ollama's documentation shows one.
+            is accepted as well, because Ollama's documentation shows such a response.
 
     Raises:
         ProviderError: The response is an error, or does not confirm the load or the unload.

@@ -325,7 +325,7 @@ def _seconds(nanoseconds: Any) -> Optional[float]:
 
 
 def remote_host(data: Optional[Mapping[str, Any]]) -> Optional[str]:
-    """Read the host that runs the model from a record about it; None means this server."""
+    """Return the host that runs a model, according to a record about it; None means this server."""
     host = (data or {}).get("remote_host")
     return str(host) if host else None
 

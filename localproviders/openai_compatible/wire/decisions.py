@@ -1,7 +1,7 @@
 """Decision requests in OpenAI's dialect: the routes ``/v1/systemone`` and ``/v1/decisions``.
 
-A decision request contains a state, a text or JSON value, and typed questions about it. Each answer
-is a choice with probabilities. This module does no I/O.
+A decision request contains a state and typed questions about it. The state is a text or a JSON
+value. Each answer is a choice with probabilities. This module does no I/O.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _in_order(
     If the records have names, the names decide. Otherwise the records have this order already.
 
     Raises:
-        ProtocolError: There is not one record for each question.
+        ProtocolError: A question has no record or several records, or a record has no question.
     """
     if len(records) != len(names):
         unexpected(f"answer to each of the {len(names)} questions")

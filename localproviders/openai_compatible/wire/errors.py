@@ -50,8 +50,8 @@ RULES: Tuple[Rule, ...] = (
         ContextOverflowError,
         "shorten the prompt, or start the server with a larger context",
     ),
-    # OpenRouter refuses a request while running requests use up the budget, and says when to send
-    # it again.
+    # OpenRouter refuses a request while other requests still run and use up the budget. The refusal
+    # says when to send the request again.
     rule(
         r"\bopenrouter_in_flight_budget\b",
         ServerBusyError,
@@ -135,7 +135,7 @@ RULES: Tuple[Rule, ...] = (
         ServerBusyError,
     ),
     rule(r"not_found_error.*(file|path|url) not found|^404 page not found", UnsupportedError),
-    # Error types that decide if neither a status nor a code is more precise, as in a stream.
+    # Error types. They are used if neither a status nor a code is more precise, as in a stream.
     rule(
         r"invalid_request_error|^(BadRequestError|invalid_request|UnprocessableEntityError)\b"
         r"|^INVALID_ARGUMENT\b|^base_resp 2013\b",

@@ -1,7 +1,7 @@
 """Parser of the list of models in OpenAI's dialect.
 
-Few servers report directly that a model lacks an ability. Most lists only name another purpose of
-the model, from which missing abilities are inferred.
+Few servers report directly that a model lacks an ability. Most lists only name the purpose of the
+model, such as reranking. Missing abilities are inferred from this purpose.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The responses by which programs that speak OpenAI's dialect are recognised.
 
 docs/reference/discovery.md describes these responses, which are called greetings. `PRODUCTS` is the
-table of the programs and their signs. A sign is a detail of a greeting, such as a key of its JSON
-with the type of the value, its complete text, or a header. A port or a status alone never
-identifies a program.
+table of the programs and their signs. A sign is a detail of a greeting, such as a header, the
+complete text of its body, or a key of its JSON with the type of the value. A port or a status alone
+never identifies a program.
 """
 
 from __future__ import annotations

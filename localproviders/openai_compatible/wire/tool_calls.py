@@ -298,7 +298,7 @@ class ToolCallAssembler:
         """Count the values of a text.
 
         Raises:
-            AnswerTooLargeError: All calls together have too many of them.
+            AnswerTooLargeError: All calls together have too many values.
         """
         self._weight_left -= weigh(text, most=self._weight_left, look=self._look)
 

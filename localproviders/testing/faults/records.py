@@ -9,8 +9,8 @@ from localproviders.testing.answers import Answer, dumps
 from localproviders.testing.faults.fault import STREAMS, Fault, changing, saying
 from localproviders.testing.scripted import Step
 
-#: Names of fields without which a client can work. They contain neither text of the answer nor the
-#: name of a model.
+#: Names of fields that a client does not need. They contain neither text of the answer nor the name
+#: of a model.
 _SIDE_FACTS = (
     "created_at",
     "created",

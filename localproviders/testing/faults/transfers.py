@@ -1,4 +1,4 @@
-"""Faults of a transfer: the pull, push or creation of a model that stalls or fails."""
+"""Faults of a transfer: the pull, push or creation of a model stalls or fails."""
 
 from __future__ import annotations
 

@@ -73,10 +73,10 @@ class Memory(FakeOpenAICompatible):
 
     #: The model and the configuration of each further copy, by the name of the copy.
     copies: Dict[str, Tuple[str, Dict[str, Any]]]
-    #: Configurations of first copies that were loaded by a load request, by model.
+    #: For each model whose first copy was loaded by a load request, the configuration of this copy.
     configs: Dict[str, Dict[str, Any]]
-    #: Seconds until idle unloading, for first copies that were loaded by a request to the model,
-    #: such as a chat, by model.
+    #: For each model whose first copy was loaded by a request to the model, such as a chat, the
+    #: seconds until the idle copy is unloaded.
     ttls: Dict[str, float]
 
     def __init__(self, models: Models = None, **options: Unpack[FakeOptions]) -> None:

@@ -18,8 +18,8 @@ DATE = "2026-11-24T07:35:50.811290692Z"
 
 #: The media type of most responses.
 JSON = "application/json; charset=utf-8"
-#: The media type of an error in place of a stream's first record, of the only record of a transfer
-#: that is not streamed, and of all JSON responses in OpenAI's dialect.
+#: The media type of three sorts of responses: an error in place of a stream's first record, the
+#: only record of a transfer that is not streamed, and every JSON response in OpenAI's dialect.
 PLAIN_JSON = "application/json"
 
 # Nanoseconds between two records of a stream.
@@ -37,7 +37,7 @@ class RefusedError(Exception):
 
 
 def timestamp(index: int = 0, pause_s: float = 0.0) -> str:
-    """Return the time at which a server makes the record of a stream with this index."""
+    """Return the time at which a server makes the record with this index in a stream."""
     now_ns = time.time_ns() + index * (int(pause_s * 1e9) or _STEP_NS)
     seconds = datetime.fromtimestamp(now_ns // 10**9, timezone.utc)
     return f"{seconds:%Y-%m-%dT%H:%M:%S}.{now_ns % 10**9:09}Z"
