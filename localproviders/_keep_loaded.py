@@ -94,8 +94,8 @@ class Block:
     Attributes:
         group: All blocks that keep this model.
         loaded: The model as this block has loaded it; None while it is loading.
-        has_own_timer: Whether a `keep_alive` may have replaced the server's unload timer of an
-            earlier state.
+        has_own_timer: Whether a `keep_alive` may have replaced the unload timer that the model had
+            in an earlier state.
     """
 
     def __init__(self, group: Blocks) -> None:
@@ -126,7 +126,7 @@ class Loader(Protocol):
         ...
 
     def restore(self, block: Block, model: str, state: State, timeout: Timeout) -> None:
-        """Bring a model that the block has changed back to an earlier state."""
+        """Restore an earlier state of a model after the block has changed the model."""
 
     def unload(self, model: str, timeout: Timeout, cancel: Optional[CancelToken]) -> None:
         """Unload a model."""
@@ -180,7 +180,7 @@ class KeptModels:
     def keep(
         self, loader: Loader, model: str, limits: Limits, **options: Any
     ) -> Iterator[LoadedModel]:
-        """Load a model for a block, and leave it as it was after the block.
+        """Load a model for a block, and restore the earlier state of the model after the block.
 
         Args:
             loader: The object that loads and unloads the model.

@@ -118,8 +118,9 @@ def lazy_names(
 
     Args:
         package: Name of the package.
-        names: A mapping from each module to the public names of the package that it defines. If
-            such a module belongs to the package, it becomes an attribute of the package, too.
+        names: The public names of the package: a mapping from each module to the names that it
+            defines. If such a module belongs to the package, it becomes an attribute of the
+            package, too.
         modules: Modules of the package that are themselves public names.
     """
     home = {name: module for module, defined in names.items() for name in defined}

@@ -1,6 +1,6 @@
 """File locks of the operating system, which end with the process that holds them.
 
-A process holds a lock on a file that it has open. Whether the file exists does not matter. So a
+A process holds a lock on a file that it has open. A file that merely exists is not locked. So a
 process that is killed leaves no stale lock: the system closes its files, which releases the lock.
 Nothing has to be removed by hand, and no process id has to be checked.
 """

@@ -121,8 +121,8 @@ ADVICE: Tuple[Tuple[str, str, str], ...] = (
     (
         "format response_format json_schema schema response_model",
         "response_schema",
-        'pass response_schema={"type": "object"} for any JSON object, the dictionary of another '
-        "JSON Schema, or write parse(text, City).value with a type",
+        'pass response_schema={"type": "object"} for any JSON object, or another JSON Schema as a '
+        "dictionary; or write parse(text, City).value with a type",
     ),
     (
         "parallel_tool_calls",

@@ -355,8 +355,8 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
             for name, make in factories.items():
                 if name not in given:
                     given[name] = make()
-            # Updating the dictionary is faster than a call for each field. In a traceback with
-            # local variables, its method does not show the content.
+            # Updating the dictionary is faster than a call for each field. A traceback with local
+            # variables shows only that `set_all` is a method, not the content of the dictionary.
             set_all = vars(value).update
             set_all(defaults)
             set_all(given)
@@ -411,8 +411,9 @@ class Record(Frozen):
 
     _hides: ClassVar[Mapping[str, Hide]] = {}
 
-    #: Whether an error for a missing attribute names the right one. With `__getattr__`, Python
-    #: reads each attribute more slowly, so the values that a call reads often have none.
+    #: Whether an error for a missing attribute names the right one. This needs `__getattr__`, with
+    #: which Python reads each attribute more slowly. So it is False for the classes whose values
+    #: every call reads many times.
     _names_attributes: ClassVar[bool] = True
 
     if not TYPE_CHECKING:  # type checkers find wrong names themselves
@@ -624,7 +625,7 @@ def _plain_array(value: Any, depth: int) -> Any:
     kind = getattr(value.dtype, "kind", "")
     if getattr(value, "shape", None) == ():
         return _plain_number(value, kind, depth)
-    # The items of dates and of short floats are converted one by one: `tolist` would lose the
+    # Arrays of dates and of short floats are converted item by item: `tolist` would lose the
     # unit of a date, and would show digits that a short float does not have.
     if kind in ("M", "m") or (kind == "f" and value.dtype.itemsize < 8):
         return [plain(item, depth) for item in value]

@@ -279,7 +279,8 @@ def _most_positional(called: Callable[..., Any]) -> float:
     return math.inf if variable in kinds else sum(kind < by_name for kind in kinds)
 
 
-# Example models for the text of errors. A function with this argument needs such a model.
+# For each argument, an example model for the text of errors: functions with this argument need such
+# a model.
 _MODELS = (("texts", "nomic-embed-text"), ("documents", "bge-reranker-v2-m3"))
 
 

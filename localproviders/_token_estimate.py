@@ -56,9 +56,9 @@ _LONG_TEXT = 64
 
 # A prompt counts as cut if the server's count, multiplied by `_CUT_RATIO`, is at most the estimate
 # by the rule and at most the number of words: a tokenizer makes at least one token of each word. A
-# count below `_MIN_CUT_TOKENS` does not show a cut: a server that cuts a prompt leaves half of the
-# context window, and no context window has fewer than 256 tokens. Such a count comes from a server
-# that does not count the tokens in its cache (docs/reference/ollama.md, "Traps").
+# count below `_MIN_CUT_TOKENS` does not show a cut: a prompt that a server has cut still fills half
+# of the context window, and no context window has fewer than 256 tokens. Such a count comes from a
+# server that does not count the tokens in its cache (docs/reference/ollama.md, "Traps").
 _CUT_RATIO = 1.5
 _MIN_CUT_TOKENS = 128
 
@@ -186,7 +186,7 @@ class Calibration:
         return self.estimate_if_cut(model, request, tokens) is not None
 
     def _estimate(self, model: str, request: CompletionRequest, size: int) -> int:
-        """Return the lower of the estimate by the rule, `size`, and the calibrated estimate."""
+        """Return the lower of two estimates: `size`, by the rule, and the calibrated one."""
         if not self._counts.get(model) or not request.messages:
             return size
         return min(size, self.count(model, request).tokens)
@@ -225,7 +225,7 @@ def _fit_line(counts: _Counts) -> Tuple[float, float]:
 
     The slope is the number of the server's tokens per token of the estimate by the rule.
 
-    Both are medians, because a minority of the counts may be wrong.
+    The two returned numbers are medians, because a minority of the counts may be wrong.
     """
     from statistics import median  # slower to import than this module
 

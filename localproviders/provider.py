@@ -645,7 +645,7 @@ class ModelProvider(ABC):
 
     @defined_by(decision_verbs.decide)  # noqa: B027  # it is replaced
     def decide(self) -> None:
-        """Answer questions about a state. Each answer is a choice with probabilities."""
+        """Answer questions about a state. Each answer has the probability of every option."""
 
     @defined_by(decision_verbs.decide_many)  # noqa: B027  # it is replaced
     def decide_many(self) -> None:

@@ -136,8 +136,9 @@ class HTTPProvider(ModelProvider):
     #: The kind of server and the path of its addresses, for hints.
     _kind = "this kind of server"
     _api_path = ""
-    #: For each hint of an error about a missing model, the text that follows the names of the
-    #: server's models in the completed hint. Errors with other hints are not completed.
+    #: An error about a missing model gets a new hint, which begins with the names of the server's
+    #: models. For each hint that is replaced, this is the rest of the new hint. Errors with other
+    #: hints are not changed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
     #: The rules by which the server keeps models in memory.
     _keep_alive = KeepAlive()

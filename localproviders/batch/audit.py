@@ -1,10 +1,11 @@
 """Read a journal, and check it and the files that it covers.
 
 A changed byte, a missing line, or a file of another run causes an `IntegrityError`, which names the
-first wrong line. There is one exception. A mark is a record of the journal that says that all bytes
-before it are on the disk. After a power failure, bytes that were written after the last mark may be
-missing, or may be zero up to the end of a sector of the disk, or of the file. This torn end of a
-run is ignored: its rows have no result. No line that was written after a mark contains a zero byte.
+first wrong line. The only exception is a torn end, which a power failure leaves. A mark is a record
+of the journal that says that all bytes before it are on the disk. After a power failure, bytes that
+were written after the last mark may be missing, or may be zero up to the end of a sector of the
+disk, or of the file. This torn end of a run is ignored: its rows have no result. A run writes no
+zero bytes into lines after a mark. So a zero byte in such a line was not written by the run.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def load_ledger(paths: RunPaths) -> Ledger:
 def load_begun(paths: RunPaths) -> Optional[Ledger]:
     """Return the state of a run as `load_ledger` does; None if the run ended at its beginning.
 
-    Such a run has no results, because a mark comes before the first one. It has no manifest either:
-    the manifest is put in its place after the first mark.
+    Such a run has no results, because the first mark comes before the first result. It has no
+    manifest either, because the manifest gets its final name after the first mark.
 
     Raises:
         IntegrityError: A file was changed, or belongs to another run.
@@ -160,9 +161,10 @@ def _is_right(block: Block, index: int, ledger: Ledger) -> bool:
 
 
 def _is_lost(path: str, index: int) -> bool:
-    """Return whether a journal was lost from a record, or from a sector in it, to its end.
+    """Return whether the end of a journal was lost, with all of a record or with a part of it.
 
-    The lost bytes are missing or zero.
+    The lost end begins with the record, or with a sector that begins in the record. The lost bytes
+    are missing or zero.
     """
     start = HEADER_SIZE + index * RECORD_SIZE
     sector = start + -start % _SECTOR

@@ -41,8 +41,8 @@ OnProgress = Callable[[BatchReport], object]
 _STEP_S, _PROGRESS_S = 0.5, 0.25
 # The run stops after this many consecutive rows whose errors concern all rows.
 _MOST_OUTAGES = 100
-# With `ordered`, no new rows are sent while this many results are held back for an earlier row. If
-# four times the number of requests in flight is larger, that number is the limit.
+# With `ordered`, no new rows are sent while too many results are held back for an earlier row. The
+# limit is this number, or four times the number of requests in flight, whichever is higher.
 _FEWEST_WAITING = 256
 # An entry of the queue `_ends` that is no request: it only wakes the loop.
 _WOKEN = object()
@@ -321,7 +321,7 @@ class Coordinator:
         self._write()
 
     def _wait(self, wait_s: float) -> Any:
-        """Wait until a request ends, and return its future; return None after this time."""
+        """Wait until a request ends, and return its future; return None after `wait_s` seconds."""
         with self._clockwork.waiting("server"):
             try:
                 return self._ends.get(timeout=wait_s) if wait_s > 0 else None
@@ -352,7 +352,7 @@ class Coordinator:
     def _may_repeat(self, task: _Task, answer: Answer) -> bool:
         """Return whether a row is sent a second time.
 
-        So if a server dies, the rows that were in flight need only one more request each.
+        A second request is enough for the rows that were in flight when a server died.
         """
         error = answer.error
         can = error is not None and error.retryable and not task.is_second

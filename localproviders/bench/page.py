@@ -252,8 +252,8 @@ def _td(figure: Optional[Figure]) -> str:
 def _comparison(comparison: Comparison, before: Environment) -> Iterator[str]:
     yield "<section><h2>Compared with before</h2>"
     when = f" of {before.measured_at[:10]}" if before.measured_at else ""
-    yield f'<p class="hint">The older results{escape(when)}. A change is marked only if the'
-    yield "spreads of both results do not overlap, in at least four rounds.</p>"
+    yield f'<p class="hint">The older results{escape(when)}. A change is marked only if'
+    yield "both results have at least four rounds and their spreads do not overlap.</p>"
     yield '<table class="changes"><caption>Medians of all rounds</caption><thead><tr>'
     yield '<th scope="col">Figure</th><th scope="col">Before</th><th scope="col">Now</th>'
     yield '<th scope="col">Ratio</th></tr></thead><tbody>'

@@ -385,8 +385,8 @@ _FOREIGN: List[Tuple[_Call, str]] = [
     (
         lambda ours: ours.chat("a", format="json"),
         "chat() got an unexpected keyword 'format'; pass "
-        'response_schema={"type": "object"} for any JSON object, the dictionary of another JSON '
-        "Schema, or write parse(text, City).value with a type",
+        'response_schema={"type": "object"} for any JSON object, or another JSON Schema as a '
+        "dictionary; or write parse(text, City).value with a type",
     ),
     (
         lambda ours: ours.parse("a", int, format="json"),

@@ -223,7 +223,7 @@ class EventParser:
         return self._chunk(data, words, thinking) if words or thinking else None
 
     def _add_input(self, index: int, block: _Block, piece: str) -> None:
-        """Add a piece of the input of a tool. The caller runs the tool, or the service itself."""
+        """Add a piece of a tool's input. Either the caller or the service itself runs the tool."""
         if block.kind == "tool_use":
             self._calls.add([{"index": index, "function": {"arguments": piece}}])
         else:

@@ -1,7 +1,7 @@
 """Decision requests to Ollama, on the route ``/v1/systemone``. This module does no I/O.
 
 A decision request contains a state and typed questions about it. The state is a text or a JSON
-value. Each answer is a choice with probabilities.
+value. Each answer has the probability of every option.
 """
 
 from __future__ import annotations

@@ -345,9 +345,9 @@ def empty_chat_payload(
         model: Name of the model.
         context_length: Context window, in tokens; None is not sent.
         keep_alive_s: Seconds until the model is unloaded; None is not sent.
-        fixed_window: Whether the model is loaded with a window that does not slide. A chat with the
-            field `context_length` asks for such a window (docs/reference/ollama.md, "Context
-            window").
+        fixed_window: Whether the model is loaded with a window that does not slide. A chat asks for
+            such a window if it sets `context_length`
+            (docs/reference/ollama.md, "Context window").
     """
     payload: Dict[str, Any] = {"model": model, "messages": [], "stream": False}
     if fixed_window:

@@ -1,7 +1,7 @@
 """Decision requests in OpenAI's dialect: the routes ``/v1/systemone`` and ``/v1/decisions``.
 
 A decision request contains a state and typed questions about it. The state is a text or a JSON
-value. Each answer is a choice with probabilities. This module does no I/O.
+value. Each answer has the probability of every option. This module does no I/O.
 """
 
 from __future__ import annotations
