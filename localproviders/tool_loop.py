@@ -320,7 +320,7 @@ class _ToolLoop:
         )
 
     def _with_text_calls(self, response: CompletionResponse) -> CompletionResponse:
-        """Return a response that has the calls in its text as tool calls, or a warning about them.
+        """Convert the calls in a response's text to tool calls, or add a warning about the calls.
 
         If the text has no calls, the response is returned unchanged.
         """
@@ -351,7 +351,8 @@ class _ToolLoop:
             # If the model had to call a tool in every round, it would never answer.
             request = request.replace(tool_choice=None)
         if self._responses and self._rounds_left == 1:
-            # The calls of the last response are not run, so the model is made to answer.
+            # This is the last request, and the calls in its response would not be run. So the model
+            # is made to answer.
             request = request.replace(tools=(), tool_choice=None)
         return request
 

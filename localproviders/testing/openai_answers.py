@@ -208,7 +208,7 @@ class TextAnswer:
         return {"logprobs": {"content": self.token_entries(asked, *places)}}
 
     def token_entries(self, number: int, *places: int) -> List[Dict[str, Any]]:
-        """Return the entries for some tokens of the text, or for all, in a list of probabilities.
+        """Return the probabilities of some tokens of the text, or of all: one entry for each token.
 
         Args:
             number: How many of the likeliest tokens each entry lists.

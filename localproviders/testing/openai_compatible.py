@@ -71,8 +71,8 @@ class FakeOpenAICompatible(FakeServer):
         *openai_rankings.PATHS,
     )
     list_paths: Tuple[str, ...] = ("/v1/models", "/api/v1/models", "/api/v0/models")
-    #: The routes of decision requests that the server has: ``/v1/systemone`` like llama.cpp,
-    #: ``/v1/decisions`` like OpenAI. An old server has neither.
+    #: The routes of decision requests that the server has. llama.cpp has ``/v1/systemone``, OpenAI
+    #: has ``/v1/decisions``, and an old server has no such route.
     decision_routes: Sequence[str] = (SYSTEM_ONE,)
     # The possible beginnings of the images in a request to `/v1/decisions`.
     _image_starts: Tuple[str, ...] = ("data:", "http://", "https://")
@@ -431,7 +431,11 @@ class FakeOpenAICompatible(FakeServer):
         return self.refusal(reply) if isinstance(reply, Refusal) else (reply, sum(counts))
 
     def _rerank(self, exchange: Exchange) -> Answer:
-        """Answer a rerank request in llama.cpp's form. Words shared with the query decide."""
+        """Answer a rerank request in llama.cpp's form.
+
+        The score of a document depends on the words that it shares with the query, unless `score`
+        has set the score.
+        """
         ranking = [model for model in self.models if model.can("rerank")]
         if not ranking:
             raise openai_rankings.not_started_for_it()

@@ -17,8 +17,8 @@ _MOST_IMAGES = 8
 _MOST_OPTIONS = 52
 _FEWEST_LEVELS, _MOST_LEVELS = 2, 10
 
-#: The texts with which llama.cpp refuses a decision request for a model that is not a decision
-#: model, and one with images for a model that cannot read images.
+#: llama.cpp's texts for two refused decision requests: the model is not a decision model, or the
+#: request has images and the model cannot read images.
 NO_DECISION_MODEL = "This model is not a decision model"
 NO_IMAGES = (
     "This server does not support image input for decisions. For a model that supports it, start "

@@ -212,7 +212,7 @@ def _content_text(content: Any) -> str:
 def prompts_of(body: Mapping[str, Any]) -> List[str]:
     """Return the prompts of a completion request. Token ids become words of digits.
 
-    The field is a text, a list of token ids, or a list that contains both.
+    The field is a text, a list of token ids, or a list of such texts and lists.
 
     Raises:
         RefusedError: There is no prompt, or the prompt has another form.
@@ -225,7 +225,7 @@ def prompts_of(body: Mapping[str, Any]) -> List[str]:
 def inputs_of(body: Mapping[str, Any]) -> List[str]:
     """Return the texts of an embedding request. Token ids become words of digits.
 
-    The field is a text, a list of token ids, or a list that contains both.
+    The field is a text, a list of token ids, or a list of such texts and lists.
 
     Raises:
         RefusedError: There is no input, the input has another form, or the encoding is unknown.

@@ -37,8 +37,8 @@ from localproviders.testing.scripted import (
     hung_up,
 )
 
-# Headers of a request that the recorder does not forward. `_request` sets most of them again for
-# the connection to the real server. With "accept-encoding", the real server could compress the
+# Request headers that the recorder does not forward. `_request` sets most of them again for the
+# connection to the real server. With "accept-encoding", the real server could compress the
 # response.
 _OWN_HEADERS = ("connection", "keep-alive", "accept-encoding", "host", "content-length")
 
@@ -68,7 +68,7 @@ class Recorder(ScriptedServer):
         secrets: Further strings that must not be in the file.
 
     Raises:
-        ConfigurationError: The file is a symbolic link, not a regular file, or belongs to
+        ConfigurationError: The file is a symbolic link, is not a regular file, or belongs to
             another user; or the address of a UNIX socket is invalid.
         OSError: The file cannot be written.
     """

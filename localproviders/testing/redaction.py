@@ -15,8 +15,8 @@ from localproviders.testing.secret_parts import mask_parts
 
 REDACTED = "**********"
 
-# A shorter API key, such as "test", is a placeholder. It is not replaced, because ordinary words
-# can contain it.
+# Number of characters of the shortest secret that is replaced. A shorter API key, such as "test",
+# is a placeholder. It is not replaced, because ordinary words can contain it.
 _SHORTEST_SECRET = 8
 
 # A header line, with any space before the colon, and with its continuation lines.
@@ -60,7 +60,7 @@ def _secret_parts(value: str) -> Iterator[str]:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Replace the secrets in a text, even if they are escaped in JSON or in an address.
 
-    In the strings of JSON, also replace parts of secrets, if they have at least eight characters.
+    In the strings of JSON, also replace parts of secrets. A part has at least eight characters.
     """
     known = [Unseen(secret) for secret in secrets]
     for secret in _spellings(known):

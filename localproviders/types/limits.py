@@ -25,8 +25,8 @@ class Limits(Record):
 
     Attributes:
         connect_s: Time to resolve the server's name, connect to the server, and negotiate TLS.
-        load_s: Extra time for the first token, unless this package knows that the model is in
-            memory: servers send nothing while they load a model.
+        load_s: Extra time for the first token, because servers send nothing while they load a
+            model. It is not added if this package knows that the model is in memory.
         first_token_s: Time from the end of the request to the first chunk with text, thinking
             or a tool call.
         idle_s: Longest time without data. It applies between two chunks after the first chunk, and
@@ -110,10 +110,10 @@ def describe(value: float) -> str:
 class RetryPolicy(Record):
     """The rules for sending a failed request again, within the call's `total_s`.
 
-    A request is sent again in three cases. The server could not be reached; for example, it
-    refused the connection. A reused connection broke within a second after the request was sent,
-    before the first byte of a response. The status is 408, 429, 502, 503 or 504; for example,
-    Ollama answers 503 when its queue is full.
+    A request is sent again in three cases. First, if the server could not be reached; for example,
+    it refused the connection. Second, if a reused connection broke within a second after the
+    request was sent, before the first byte of a response. Third, if the status is 408, 429, 502,
+    503 or 504; for example, Ollama answers 503 when its queue is full.
 
     A request is not sent again after the first byte of a successful response, after a time limit
     expired, or after the server refused the request. Repeating a model load that timed out would

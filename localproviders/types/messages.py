@@ -444,8 +444,8 @@ class Message(Record):
                 repr(self.role) if is_word and len(self.role) <= _LONGEST_ROLE else "another text"
             )
             raise ValueError(f"role is {role}; the roles are {', '.join(_ROLES)}")
-        # A dictionary is faster than attributes. A traceback with local variables would show its
-        # content, but does not show that of its method.
+        # The dictionary of the fields is faster than attributes. Only its method `get` is a local
+        # variable, because a traceback with local variables would show the content of a dictionary.
         get = vars(self).get
         for name in ("content", "thinking"):
             if get(name) is None:

@@ -205,8 +205,8 @@ class ModelCapabilities(Line):
         max_context_length: Longest context window for which the model was trained, in tokens.
         loaded_context_length: Length of the context window that is allocated now, in tokens. None
             if the model is not loaded, or if the response does not report it, as in Ollama's model
-            list. Ollama reports the number before rounding, and allocates the next multiple of 256.
-            This field has the allocated number.
+            list. For loaded models, Ollama reports the number before rounding, and allocates the
+            next multiple of 256. This field has the allocated number.
         embedding_length: Length of the model's vectors.
         architecture: Architecture, such as ``llama`` or ``gemma3``.
         parameter_size: Number of parameters as the server writes it, such as ``8.0B``.

@@ -184,7 +184,7 @@ class Score(Question):
 _KINDS: Dict[str, Type[Question]] = {each.kind: each for each in (YesNo, Choice, Score)}
 
 #: A question, or a short form of it. A string means a `YesNo` with this question. Several strings
-#: mean a `Choice` with these options; the text of this question is then its name.
+#: mean a `Choice` with these options; its text is the name that the question has in `Questions`.
 QuestionLike = Union[Question, str, Sequence[str]]
 
 #: The questions of `decide`: a mapping from names to questions. The name of a question is also the
@@ -245,8 +245,8 @@ def as_questions(questions: Questions) -> NamedQuestions:
     """Return the questions with their short forms replaced, in their order.
 
     Raises:
-        ValueError: `questions` is not a mapping, is empty, or has a name or a value that is not
-            a question.
+        ValueError: `questions` is not a mapping, is empty, has an invalid name, or has a value
+            that is not a question.
     """
     if not isinstance(questions, Mapping):
         kind = "one text" if isinstance(questions, str) else type(questions).__name__

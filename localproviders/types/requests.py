@@ -169,8 +169,8 @@ class CompletionRequest(Record):
 
     def _fill(self) -> None:
         """Normalize fields: replace None with the default, and lists with tuples."""
-        # A dictionary is faster than attributes. A traceback with local variables would show its
-        # content, but does not show that of its method.
+        # The dictionary of the fields is faster than attributes. Only its method `get` is a local
+        # variable, because a traceback with local variables would show the content of a dictionary.
         get = vars(self).get
         for name, default in _DEFAULTS.items():
             if get(name) is None:

@@ -1,7 +1,7 @@
 """Results of calls: chunks, responses, embeddings, token counts, parsed values, tool runs.
 
 The `str` of a result is a text for people, such as the text of an answer. Notebooks show a
-result as Markdown. The repr has no content, because logs and tracebacks show it.
+result as Markdown. Logs and tracebacks show the repr, so the repr has no content.
 """
 
 from __future__ import annotations

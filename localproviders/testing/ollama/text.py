@@ -90,7 +90,7 @@ class FakeText(FakeMemory):
     def chat_turn(
         self, exchange: Exchange, body: Mapping[str, Any], model: FakeModel
     ) -> Union[Turn, Answer]:
-        """Return the turn of a chat, which is the scripted reply as the server would shorten it.
+        """Return the turn of a chat: the scripted reply, shortened as the server would shorten it.
 
         If the model writes no text, for example because of a scripted refusal, return the complete
         response instead.
