@@ -135,8 +135,8 @@ def name_other_attribute(value: object, name: str) -> Any:
 def refuse_item(value: object, key: object) -> NoReturn:
     """Raise the error for ``value[key]``, and for iterating over a value.
 
-    This is the `__getitem__` of the values. Python also calls it, with numbers, for values
-    without `__iter__` in ``for`` and ``in``, and in functions such as `list` and `dict`.
+    This is the `__getitem__` of the values. If a value has no `__iter__`, Python also calls this
+    method with numbers: in ``for`` and ``in``, and in functions such as `list` and `dict`.
     """
     words = _names().words_for_item(value, key)
     raise TypeError(f"{_kind(value)!r} object is neither a dictionary nor a list; {words}")

@@ -48,7 +48,7 @@ _NOTES = re.compile(_NOTE.format(r"([1-9]\d{0,9})").encode())
 _MAX_NOTE = 60
 
 # Highest number of attempts to open a file, or to create it if it is missing. An attempt fails if
-# other processes create and remove the file at the same time, but not each attempt will.
+# other processes create and remove the file at the same time, but not all attempts will fail.
 _MAX_ATTEMPTS = 10
 
 _PathLike = Union[str, "os.PathLike[str]"]

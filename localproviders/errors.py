@@ -437,11 +437,11 @@ class CapabilityError(ModelError):
 class ContextOverflowError(ModelError):
     """The prompt, or the prompt and the answer together, exceed the context window.
 
-    If the prompt alone is too long, the server refused it and `partial` is empty. If the answer
-    grew past the window, `partial` has the complete answer, but the model no longer saw the
-    oldest part of the conversation when it wrote the end. If the answer alone became longer than
-    the window, this package stopped reading it, and `partial` has the text so far. Not retryable.
-    The exit code is 9.
+    If the prompt alone is too long, the server refused it and `partial` is empty. If the prompt and
+    the answer together became too long, `partial` has the complete answer, but the model no longer
+    saw the oldest part of the conversation when it wrote the end. If the answer alone became longer
+    than the window, this package stopped reading it, and `partial` has the text so far. Not
+    retryable. The exit code is 9.
 
     Attributes:
         prompt_tokens: Length of the prompt in tokens, counted by the server, or None. It is None

@@ -146,8 +146,8 @@ class KindKey(_Described):
         default: The behaviour without the key, as text for the documentation.
         in_project: Whether the file of a project may set the key: ``yes``, ``no``, or ``own``.
             The value ``own`` allows it only in a trusted folder, and only for a server that no
-            other file, variable or argument names. If the value of the key is a path, the path
-            must then lead into the folder of the project.
+            other file, variable or argument names. With ``own``, a path in the value of the key
+            must also lead into the folder of the project.
         is_required: True if a server of this kind must have the key. A server in the
             configuration that has all required keys of a kind, and no key ``kind``, belongs to
             that kind.

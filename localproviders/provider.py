@@ -112,7 +112,7 @@ class ModelProvider(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the idle connections. `close` may be repeated, and the next call opens new ones."""
+        """Close the idle connections; a later request opens new ones. `close` may be repeated."""
 
     @property
     def _refused(self) -> Refusals:

@@ -27,7 +27,7 @@ from localproviders.errors import AnswerTooLargeError, ProtocolError
 _MIN_CHARACTERS, _MAX_CHARACTERS = 256, 4 * 1024 * 1024
 
 # A body is treated as a body of vectors only if a list of numbers begins within this many
-# characters of its start.
+# characters of the start of the body.
 _SEARCHED_CHARACTERS = 16 * 1024
 
 _LIST_START = pattern(r"\[\s*-?[0-9]")
@@ -125,7 +125,8 @@ def _parse_packed(text: str, max_depth: int, look: Look) -> Any:
 def _pack_list(text: str, start: int, end: int) -> Optional[array[float]]:
     """Pack the list between two positions; return None if the list must stay in the body.
 
-    A list stays in the body if it is too long, or if one of its values is not a number.
+    A list stays in the body if it is too long, or if one of its values is true, false, null, or
+    too large for 32 bits.
 
     Raises:
         ValueError: The list is short, contains a string, a list or an object, or has a number

@@ -89,7 +89,7 @@ class _State(NamedTuple):
 
 # For these states, `may_load` is true without a request to the server. The states hold until an
 # answer or a failure. Servers list a model before it is completely loaded, so the list would be
-# wrong while the request of another thread loads it.
+# wrong while the request of another thread loads the model.
 _UNKNOWN = _State(None, math.inf, USUAL_S)
 _COLD = _State(False, math.inf, USUAL_S)
 

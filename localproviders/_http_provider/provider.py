@@ -137,8 +137,8 @@ class HTTPProvider(ModelProvider):
     _kind = "this kind of server"
     _api_path = ""
     #: An error about a missing model gets a new hint, which begins with the names of the server's
-    #: models. For each hint that is replaced, this is the rest of the new hint. Errors with other
-    #: hints are not changed.
+    #: models. Each key is a hint that is replaced; its value is the rest of the new hint. Errors
+    #: with other hints are not changed.
     _ways_to_get: Mapping[Optional[str], str] = {None: ""}
     #: The rules by which the server keeps models in memory.
     _keep_alive = KeepAlive()

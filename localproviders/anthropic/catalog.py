@@ -80,8 +80,8 @@ class Catalog:
         """Return the kind of the server. The first call requests the server's list of models.
 
         Raises:
-            ProviderError: The list could not be requested, and a request with a prompt would fail
-                for the same reason; or the failure may be temporary.
+            ProviderError: The list could not be requested, and the failure may be temporary, or a
+                request with a prompt would fail for the same reason.
         """
         if self._server is None:
             try:

@@ -3,9 +3,9 @@
 A changed byte, a missing line, or a file of another run causes an `IntegrityError`, which names the
 first wrong line. The only exception is a torn end, which a power failure leaves. A mark is a record
 of the journal that says that all bytes before it are on the disk. After a power failure, bytes that
-were written after the last mark may be missing, or may be zero up to the end of a sector of the
-disk, or of the file. This torn end of a run is ignored: its rows have no result. A run writes no
-zero bytes into lines after a mark. So a zero byte in such a line was not written by the run.
+were written after the last mark may be missing, or may be zero up to the end of the file or of a
+disk sector. This torn end of a run is ignored: its rows have no result. A run writes no zero bytes
+into lines after a mark. So a zero byte in such a line was not written by the run.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load_ledger(paths: RunPaths) -> Ledger:
 
 
 def load_begun(paths: RunPaths) -> Optional[Ledger]:
-    """Return the state of a run as `load_ledger` does; None if the run ended at its beginning.
+    """Return the state of a run as `load_ledger` does; None if the run ended before its first mark.
 
     Such a run has no results, because the first mark comes before the first result. It has no
     manifest either, because the manifest gets its final name after the first mark.

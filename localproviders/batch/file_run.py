@@ -56,8 +56,8 @@ class FileRun:
         self._paths = paths
         self._form_name = form_of(paths.output)
         if self._form_name == ".npy":
-            # At the end of a run, a matrix always has the order of the rows. Until then, it has no
-            # place for the errors, which `ordered` would write into it.
+            # At the end of a run, a matrix always has the order of the rows. During the run,
+            # `ordered` would write errors into the matrix, which has no place for them.
             arguments = arguments._replace(ordered=False)
         self._arguments = arguments
         self._clockwork = Clockwork(time.monotonic)

@@ -82,10 +82,10 @@ class Finish:
     def _is_stale(self) -> bool:
         """Return whether the output must be written again.
 
-        Reasons are lines that no longer count, and the columns of an earlier run that had no
-        results, if this run has other columns. If the run is ordered, another order of the lines is
-        a reason, too. Lines of an earlier run, and errors that are copied from the file of
-        failures, may have another order.
+        One reason is lines that no longer count. Another is that the columns of this run differ
+        from those in the output: an earlier run may have written its columns, but no results. If
+        the run is ordered, another order of the lines is a reason, too. Lines of an earlier run,
+        and errors that are copied from the file of failures, may have another order.
         """
         ledger, part = self._store.ledger, rewriting.Part(self._paths, self._store.ledger.records)
         if ledger.superseded or rewriting.head_of(part) != self._form.head():

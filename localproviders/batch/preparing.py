@@ -72,7 +72,9 @@ def _places_of(file: RowFile, reader: RowReader, hashes: Set[int]) -> List[Tuple
 def changed_rows(
     file: RowFile, path: str, ledger: Ledger, rows: int, folder: Optional[str]
 ) -> Iterator[int]:
-    """Yield the rows with a result that have other content now, or are no longer in the source.
+    """Yield the rows whose content has changed, and the rows that are no longer in the source.
+
+    Rows without a result are left out.
 
     Args:
         file: The rows.

@@ -79,7 +79,7 @@ def open_in_order(
         IntegrityError: A row is in two parts.
     """
     states = (*IN_OUTPUT, *IN_FAILURES) if failures else IN_OUTPUT
-    index = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  # the same
+    index = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115  # stack owns it
     _write_index(parts, index, states)
     files = [_files_of(part.paths, failures, stack) for part in parts]
     return _entries(index, rows, files)
@@ -204,7 +204,7 @@ def finish(paths: RunPaths) -> None:
 def recover(paths: RunPaths) -> None:
     """Finish a replacement that was interrupted. The caller holds the lock."""
     new = beside(paths)
-    if os.path.exists(new.output):  # the new output may be incomplete; the old one is in its place
+    if os.path.exists(new.output):  # the new output may be incomplete; the old one is still there
         remove_beside(paths)
     elif os.path.exists(new.journal):
         finish(paths)

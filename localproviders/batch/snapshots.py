@@ -1,8 +1,8 @@
 """Read the files of a run while another process may write to them.
 
 A reader opens several files, one after the other. If a run replaces them in between, the reader has
-files that do not belong together. It looks as if one of them had been changed. So the reader then
-reads all of them again.
+files that do not belong together. Their checks would then report a changed file by mistake, so the
+reader reads all files again.
 """
 
 from __future__ import annotations

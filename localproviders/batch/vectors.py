@@ -212,7 +212,7 @@ def check_ids(paths: RunPaths, manifest: Manifest) -> None:
 
 
 def recover_ids(paths: RunPaths, manifest: Manifest) -> None:
-    """Finish a replacement of the file with the ids that was interrupted.
+    """Finish an interrupted replacement of the file with the ids.
 
     Raises:
         IntegrityError: The file was changed, or is missing.

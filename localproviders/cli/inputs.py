@@ -74,7 +74,7 @@ def read_inputs(
     Args:
         arguments: The parsed arguments. ``text`` has the words of the text on the command line.
         is_piped_in: Whether the text is an instruction for the inputs. If so, the text is not an
-            input. Without ``-f``, standard input is read if it is a pipe, a socket or a file.
+            input, and without ``-f``, standard input is read if it is a pipe, a socket or a file.
         default: The format of a file if neither ``--input`` nor its suffix names one.
 
     Raises:

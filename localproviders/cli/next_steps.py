@@ -155,5 +155,6 @@ def _variables(error: ProviderError) -> str:
     key = f"{variable(('servers', name, 'api_key'))}=KEY"
     if kinds.find(name) is None or error.endpoint is None:  # the server is a configured one
         return key
-    # Without its address, a server that is not configured has no variable for its key.
+    # If a server is not configured, the variable for its key is known only if the variable for its
+    # address is set, too.
     return f"{variable(('servers', name, 'endpoint'))}={shlex.quote(error.endpoint)} {key}"

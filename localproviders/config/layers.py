@@ -111,8 +111,8 @@ def project_folders(
 ) -> Tuple[Path, ...]:
     """Return the folders in which project files of other users are accepted.
 
-    They are the folders of the variable, or else the `trusted_folders` of the last file that has
-    this key.
+    They are the folders in ``LOCALPROVIDERS_TRUSTED_FOLDERS``, or else the `trusted_folders` of the
+    last file that has this key.
 
     Args:
         sources: The system's file and the user's file, in this order; None if a file is missing.

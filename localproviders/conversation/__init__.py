@@ -1,4 +1,4 @@
-"""A conversation that is kept in a file. A request has what fits into the context window."""
+"""A conversation kept in a file. Each request has as much of it as fits the context window."""
 
 from localproviders.conversation.conversation import Conversation
 from localproviders.conversation.stream import ConversationStream

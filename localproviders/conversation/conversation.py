@@ -62,7 +62,7 @@ class Conversation:
         path: The path of the file as a string, or None.
         system: The system message of the next turn, or None. It may be set.
         left_out: Number of earlier messages that were not part of the last request.
-        warnings: Warnings about the file, one line each: the last line is incomplete.
+        warnings: One warning if the last line of the file is incomplete; otherwise empty.
 
     Raises:
         LockHeldError: Another process has the file open.

@@ -226,7 +226,7 @@ class Facts:
         packages: The version of each package that is needed; None if the package is missing, and
             an empty string if its version is unknown.
         modules: The files of the modules that a file in the current directory could hide.
-        locks: The lock files in the current directory that a process holds.
+        locks: The lock files in the current directory on which a process holds a lock.
         paths: The paths in variables, by the name of the variable.
         failures: The parts that could not be read.
     """

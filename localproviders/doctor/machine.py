@@ -75,7 +75,7 @@ def read_kernel(root: Path) -> Dict[str, str]:
 
 
 def read_netstat(kernel: Mapping[str, str], seconds: float) -> str:
-    """Return the output of ``netstat -an``; empty if the files of the kernel list the sockets.
+    """Return the output of ``netstat -an``; empty if the sockets are listed in kernel files.
 
     Raises:
         OSError: The program cannot be started.

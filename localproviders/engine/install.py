@@ -25,8 +25,8 @@ from localproviders.errors import DependencyError
 _NEEDED = frozenset(
     ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "GLIBC_TUNABLES")
 )
-# Prefixes of variables for the locale, the linker, the interpreter, the threads and the engine. The
-# last two are for coverage, which this package's tests also measure in the engine's process.
+# Prefixes of variables for the locale, the linker, the interpreter, the threads, the engine and
+# coverage, which this package's tests also measure in the engine's process.
 _NEEDED_FAMILIES = (
     "LC_", "LD_", "DYLD_", "PYTHON", "__PYVENV_LAUNCHER__", "__CF_USER_TEXT_ENCODING",
     "OMP_", "GOMP_", "KMP_", "GGML_", "LLAMA_", "COVERAGE_", "COV_CORE_",
@@ -115,7 +115,8 @@ _MODULES = (
     "numpy", "tqdm", "yaml",
 )  # fmt: skip
 
-# pip must not suggest its own update, because this copy is used for one installation only.
+# The copy of pip in ``ensurepip`` is used for one installation only, so it must not suggest its own
+# update.
 _NO_VERSION_CHECK = "--disable-pip-version-check"
 
 # Hint for a machine on which the engine cannot run.

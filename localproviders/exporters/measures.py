@@ -147,7 +147,7 @@ RUN_SUCCESS = Metric(
 BATCH_ROWS = Metric(
     "localproviders_batch_rows",
     "gauge",
-    "Rows of the last batch: with an answer (succeeded), with an error (failed), without (open).",
+    "Rows of the last batch: with an answer (succeeded), an error (failed) or neither (open).",
     ("state",),
 )
 BATCH_BOUND = Metric(

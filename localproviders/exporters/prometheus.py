@@ -82,10 +82,10 @@ class TextfileExporter:
             read the file. A new file has the permissions that the umask allows.
         labels: Labels for all samples. Two files in one folder must differ in at least one label,
             such as ``{"script": "nightly"}``, because node_exporter refuses duplicate samples.
-        interval_s: Seconds that must pass after a write before the end of another call causes the
-            next write. Each write takes about a millisecond. With 0, each call is written; with
-            more, a batch is faster, but the calls of the last interval are missing if the job is
-            killed or does not end with `record_run` or `record_batch`.
+        interval_s: Seconds after a write during which the end of a call causes no other write.
+            Each write takes about a millisecond. With 0, each call is written; with more, a batch
+            is faster, but the calls of the last interval are missing if the job is killed or does
+            not end with `record_run` or `record_batch`.
 
     Raises:
         ConfigurationError: The path does not end in ``.prom``, the folder does not exist or cannot
@@ -129,7 +129,7 @@ class TextfileExporter:
         self._write()
 
     def record_batch(self, report: BatchReport) -> None:
-        """Write the numbers of a batch to the file: its rows, and the part it waited for.
+        """Write the metrics of a batch to the file: counts of rows, and what took most of its time.
 
         Pass this method to `batch.run` as ``on_progress``. A report during the run is written only
         if `interval_s` seconds have passed since the last write. The report at the end is always
@@ -281,7 +281,7 @@ class PrometheusExporter:
         self._add(changes(event))
 
     def record_batch(self, report: BatchReport) -> None:
-        """Set the metrics of batches: the rows, and the part that the batch waited for.
+        """Set the metrics of a batch: counts of rows, and what took most of its time.
 
         Pass this method to `batch.run` as ``on_progress``.
 

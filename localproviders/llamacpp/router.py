@@ -58,7 +58,8 @@ class Router:
         runner: Runner of the calls.
         catalog: Catalog of the server's models.
         windows: The provider's cached context windows, cleared when a model is loaded or unloaded.
-        cold_loads: The provider's facts about the models in memory, which loads and unloads change.
+        cold_loads: The provider's facts about the models in memory. Each load and each unload
+            changes these facts.
     """
 
     def __init__(

@@ -156,8 +156,8 @@ class Catalog:
 
         The first list that exists decides. If LM Studio lacks a list, it does not answer with
         status 404: it answers unknown paths with status 200 and an error
-        (docs/reference/lmstudio.md, "Endpoints"). Servers of other kinds have only the oldest list,
-        and this provider accepts them, except Ollama, because only `OllamaProvider` checks where a
+        (docs/reference/lmstudio.md, "Endpoints"). Servers of other kinds have only the oldest list.
+        This provider accepts them, but it refuses Ollama: only `OllamaProvider` checks where a
         model runs. So if the server is Ollama, the error of the request for a newer list is raised.
         """
         refusal: Optional[ProviderError] = None

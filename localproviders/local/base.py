@@ -283,7 +283,7 @@ class LocalProviderBase(ModelProvider):
     def _substitutes(self) -> Substitutes:
         """The aliases that may leave the locality.
 
-        If the caller passed `locality`, the configured ones are ignored.
+        If the caller passed `locality`, the `fallback_locality` of the configuration is ignored.
         """
         own: Optional[Mapping[str, str]] = self._arguments["fallback_locality"]
         if own is None:

@@ -430,7 +430,7 @@ class FailoverCall:
     def take_lease(self) -> Optional[Lease]:
         """Return the lease of the request in flight.
 
-        The caller of this method must end the lease, because the end of this object no longer
+        The caller of this method must end the lease: the ``with`` block of this object no longer
         ends it.
         """
         lease, self._lease = self._lease, None

@@ -92,12 +92,12 @@ class LocalProvider(LocalProviderBase):
         name: Name of this provider in errors.
         config: A configuration to use instead of files and environment variables.
         locality: Places to which prompts may be sent: ``loopback``, ``private`` or ``any``.
-            None uses the configuration, or with `providers` the value of
-            ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if neither is set. No provider may have
+            None uses the configuration. With `providers`, None uses the value of
+            ``LOCALPROVIDERS_LOCALITY``, or ``loopback`` if it is not set. No provider may have
             a wider locality, except for `fallback_locality`.
         listeners: Functions that are called with an event when a call moves on to the next server,
-            and with all events of the servers that were found. Given providers have their own
-            listeners.
+            and with all events of the servers that were found. The providers in `providers` have
+            their own listeners.
         timeout: Limits for calls without a `timeout`: seconds for the whole call, or a
             `Limits` value. None means the limits of each server.
         make_breaker: Function that returns a circuit breaker for one server. Pass one to

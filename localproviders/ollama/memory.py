@@ -73,8 +73,9 @@ class _Load:
         window: Requested context window; None means the server's default window.
         sent: The window in the request to the server, while `is_requested` is true.
         is_requested: Whether the request is about to be sent, or was sent and has no response yet.
-        others: The windows of other loads of the same model by this provider. Only loads that the
-            server may have answered after this one count. Windows equal to `window` are left out.
+        others: The windows of other loads of the same model by this provider. A load is included
+            only if the server may have answered it after this load. Windows equal to `window` are
+            left out.
         was_unloaded: Whether the same provider unloaded the model meanwhile.
     """
 

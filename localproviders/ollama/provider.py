@@ -593,8 +593,8 @@ class OllamaProvider(HTTPProvider):
             cancel: Token with which another thread can cancel the call.
 
         Raises:
-            ConfigurationError: `from_model` and `files` are both given, and the server would
-                ignore the files; or an argument is given without another argument that it needs.
+            ConfigurationError: `from_model` and `files` are both given (the server would ignore
+                the files); or an argument is given without another argument that it needs.
                 In these cases no file was read. The error is also raised if a file cannot be
                 read, is empty, or changes during the call; if a file name is invalid; or if JSON
                 cannot express a value.

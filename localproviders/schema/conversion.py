@@ -25,9 +25,9 @@ def convert_arguments(
     """Convert those arguments of a tool call that do not fit the schema of the tool.
 
     A text that does not fit is replaced with the JSON value that it contains, if this value fits.
-    If an argument is null, its parameter is not required and the schema does not allow null, the
-    argument is left out, so that the default applies. Both rules also apply inside lists and
-    objects. All other values are unchanged, even if they do not fit.
+    A null is left out, so that the default applies, if its parameter is not required and the schema
+    does not allow null. Both rules also apply inside lists and objects. All other values are
+    unchanged, even if they do not fit.
 
     Args:
         given: The arguments.
@@ -50,7 +50,7 @@ class _Conversion:
     """The conversion of the arguments of one call.
 
     Args:
-        root: The whole schema, in which each reference (``$ref``) is resolved.
+        root: The whole schema. The target of each reference (``$ref``) is looked up in it.
     """
 
     def __init__(self, root: Mapping[str, Any]) -> None:

@@ -83,8 +83,8 @@ def parts_of_tool(value: Any) -> OtherTool:
         raise ConfigurationError(
             f"the function of this {kind} needs the argument {hidden[0]!r}, which the schema of "
             "its arguments does not have",
-            hint="pass a function that does not have this argument and calls the tool's function, "
-            "or the function itself if a model may pass this argument",
+            hint="pass a function that does not have this argument and calls the tool's function; "
+            "or, if a model may pass this argument, pass the tool's function itself",
         )
     return OtherTool(_name(value), _description(value), function, schema)
 

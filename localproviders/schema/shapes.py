@@ -273,7 +273,8 @@ def name_of_function(function: Any) -> Optional[str]:
     """Return the name of a function; None if it has no name, or a name that Python made.
 
     A partial function has the name of the function inside it. An object with ``__call__`` has the
-    name of its class. But if either has an attribute ``__name__``, this is its name.
+    name of its class. But if the partial function or the object has an attribute ``__name__``,
+    this attribute is its name.
     """
     name = getattr(function, "__name__", None)
     inner = _inner_function(function)

@@ -81,7 +81,7 @@ def _close(schema: Any) -> Any:
 
 
 def _close_object(schema: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the schema of an object without other properties.
+    """Return the schema of an object, changed so that it allows no unnamed properties.
 
     A property whose default is null becomes required and loses this default.
     """

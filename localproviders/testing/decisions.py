@@ -147,7 +147,7 @@ def system_one_answers(
     """Return the answers of System One by the ids of the questions.
 
     Raises:
-        ValueError: The scripted probabilities do not fit a question, or refuse to answer it.
+        ValueError: The scripted probabilities do not fit a question, or the reply refuses one.
     """
     found: Dict[str, Any] = {}
     for question in questions:

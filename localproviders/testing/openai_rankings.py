@@ -84,6 +84,6 @@ def ranking_of(
 
 
 def _order(pair: Tuple[int, Any]) -> float:
-    """Return the sort key of a score: the highest score is first. Other values are last."""
+    """Return the sort key: the highest score is first, and values that are no numbers are last."""
     is_number = isinstance(pair[1], (int, float)) and not isinstance(pair[1], bool)
     return -pair[1] if is_number else float("inf")

@@ -55,10 +55,10 @@ class Recorder(ScriptedServer):
     API keys, tokens and cookies in the headers of a request are secrets. They are replaced in the
     whole request and in the response, even if they are escaped in JSON or in the address. A secret
     of fewer than eight characters is replaced only in its header. In the strings of JSON, each part
-    of a secret is replaced, too, if the part has at least eight characters, even if it is divided
-    among several records of a stream. Secrets in the headers of the response, such as cookies, are
-    replaced only in these headers. Secrets are not found in a compressed response, nor in the
-    log-probabilities of single tokens.
+    of a secret is replaced, too, if the part has at least eight characters. Such a part is found
+    even if it is divided among several records of a stream. Secrets in the headers of the response,
+    such as cookies, are replaced only in these headers. Secrets are not found in a compressed
+    response, nor in the log-probabilities of single tokens.
 
     Args:
         path: The file. If the file exists, the recording is appended. A new file is readable only

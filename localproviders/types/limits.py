@@ -49,7 +49,7 @@ class Limits(Record):
 
     def __post_init__(self) -> None:
         for name, value in tuple(vars(self).items()):
-            if type(value) is not float or not value > 0:  # most limits are such floats
+            if type(value) is not float or not value > 0:  # most limits are floats above zero
                 self._check(name, plain_number(value))
 
     def _check(self, name: str, value: Any) -> None:

@@ -15,10 +15,10 @@ class Usage(Record):
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens of the answer, including the thinking.
         thinking_tokens: Tokens of the thinking, which `completion_tokens` includes.
-        cached_tokens: Tokens of the prompt that the server had in its cache, which
-            `prompt_tokens` includes.
-        cache_write_tokens: Tokens of the prompt that the server added to its cache, which
-            `prompt_tokens` includes. Anthropic's API bills them at a higher price.
+        cached_tokens: Tokens of the prompt that the server had in its cache. `prompt_tokens`
+            includes them.
+        cache_write_tokens: Tokens of the prompt that the server added to its cache. `prompt_tokens`
+            includes them. Anthropic's API bills them at a higher price.
         cost_usd: Price of the request in US dollars, as the server reports it.
     """
 

@@ -130,7 +130,7 @@ def capabilities(name: str, data: Mapping[str, Any]) -> ModelCapabilities:
 
 
 def _reported(reported: Mapping[str, Any]) -> Tuple[Dict[str, str], Dict[str, bool]]:
-    """Return, for each ability that the server reports, a quotation of the field and its value."""
+    """Return two mappings by ability: a quotation of the server's field, and the field's value."""
     said: Dict[str, str] = {}
     known: Dict[str, bool] = {}
     for name, ability in (*_ABILITIES.items(), ("thinking", "thinking")):

@@ -148,15 +148,15 @@ class Entry(NamedTuple):
 
 
 def are_from_ollama(entries: Iterable[Entry], refusal: ProviderError) -> bool:
-    """Return whether the oldest list comes from an Ollama server.
+    """Return whether the list of ``/v1/models`` comes from an Ollama server.
 
     LM Studio names the same owner for all models (docs/reference/lmstudio.md, "The list of the
     OpenAI dialect").
 
     Args:
         entries: The models of the list.
-        refusal: The error of the newer list. Ollama has its own text for unknown paths
-            (docs/reference/ollama.md, "Error bodies").
+        refusal: The error of the request for a newer list. Ollama has its own text for unknown
+            paths (docs/reference/ollama.md, "Error bodies").
     """
     owners = {(entry.info.raw or {}).get("owned_by") for entry in entries}
     is_ollamas = refusal.server_message == "404 page not found"

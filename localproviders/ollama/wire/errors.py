@@ -82,7 +82,7 @@ _LIBRARY_RULES: Tuple[Rule, ...] = (
     rule(
         r"no space left|not enough space",
         ServerError,
-        "free space on the disk where Ollama stores its models (OLLAMA_MODELS)",
+        "make space on the disk where Ollama stores its models (OLLAMA_MODELS)",
     ),
     rule(
         # The server retries an upload even if the registry refuses it. Only the status after

@@ -54,7 +54,7 @@ def _change_models(change: Callable[[Any], Any]) -> Callable[[Answer], Iterable[
 
 
 def _with_another_digest(row: Any) -> Any:
-    """Return an entry of the model list with another digest. Without a digest, it is unchanged."""
+    """Return an entry of the model list, with its digest changed if it has one."""
     return {**row, "digest": row["digest"][::-1]} if "digest" in row else row
 
 

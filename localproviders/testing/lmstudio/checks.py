@@ -1,4 +1,4 @@
-"""Checks of requests, as LM Studio makes them.
+"""The checks that LM Studio makes on requests.
 
 The texts of the refusals are in docs/reference/lmstudio.md, "Error texts".
 """

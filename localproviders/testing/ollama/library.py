@@ -334,10 +334,12 @@ class FakeLibrary(FakeServer):
         return records, found.replace(name=name, loaded=False)
 
     def _source_of(self, name: str) -> Tuple[List[Record], FakeModel]:
-        """Return the source of a new model, and the reports of its pull if it is not installed.
+        """Return the source of a new model, and the reports of pulling the source.
+
+        A source that is installed is not pulled, and has no reports.
 
         Raises:
-            _InStreamError: The model is not in the registry either.
+            _InStreamError: The source is neither installed nor in the registry.
         """
         installed = next((m for m in self.models if same_model(m.name, name)), None)
         if installed is not None:
