@@ -19,6 +19,9 @@ from localproviders.types.responses import (
 # memory: 63 bytes for one of six letters.
 _MAX_PIECES = 2048
 
+# The values of an answer without token counts and without durations of the server.
+_NO_USAGE, _NO_TIMINGS = Usage(), ServerTimings()
+
 _LATE_SPLIT = (
     "the model's thinking was streamed as text, because the answer had only the closing tag; "
     "the complete response has it in `thinking`"
@@ -158,9 +161,9 @@ class Summary:
             model=self.model or model,
             **facts,
             finish_reason=self.finish_reason,
-            usage=self.usage or Usage(),
+            usage=self.usage or _NO_USAGE,
             timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),
-            server_timings=self.server_timings or ServerTimings(),
+            server_timings=self.server_timings or _NO_TIMINGS,
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
             provider_data=self.provider_data or FrozenDict(),

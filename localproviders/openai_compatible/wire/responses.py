@@ -571,10 +571,10 @@ def _timings(data: Mapping[str, Any], usage: Mapping[str, Any]) -> Optional[Serv
     if not timings:
         prompt_s = _first_number(stats.get("time_to_first_token"), usage.get("prompt_time"))
         generation_s = _first_number(stats.get("generation_time"), usage.get("completion_time"))
-    found = ServerTimings(
-        prompt_s=prompt_s, generation_s=generation_s, total_s=number(usage.get("total_time"))
-    )
-    return None if found == ServerTimings() else found
+    total_s = number(usage.get("total_time"))
+    if prompt_s is None and generation_s is None and total_s is None:
+        return None
+    return ServerTimings(prompt_s=prompt_s, generation_s=generation_s, total_s=total_s)
 
 
 def _first_number(*values: Any) -> Optional[float]:
