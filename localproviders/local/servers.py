@@ -445,8 +445,8 @@ def given_servers(
         providers: The providers.
         locality: The locality of the `LocalProvider`.
         make_breaker: Makes the circuit breaker of a server.
-        allowed: Returns, for the name of a server, the locality in which an alias may use this
-            server; None if no alias may leave the locality for it.
+        allowed: Returns, for the name of a server, the wider locality in which an alias may use
+            this server; None if no alias may use it beyond `locality`.
 
     Raises:
         ConfigurationError: There is no provider, or two have the same name.

@@ -252,7 +252,7 @@ def missing_model(model: str, names: Sequence[str], *, needed: bool = True) -> M
 
 
 def refuse_without_pull(error: ModelNotFoundError) -> None:
-    """Remove the advice to pull a missing model: a copy or a deletion does not need the model."""
+    """Remove the advice to pull the model, which is of no use if it was to be copied or deleted."""
     error.hint = _NOT_HERE
 
 

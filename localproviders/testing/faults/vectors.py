@@ -79,7 +79,11 @@ VECTOR_FAULTS: Tuple[Fault, ...] = (
         "vectors that are not finite", _change_vectors(lambda rows: [_NOT_A_NUMBER] * 2), _VECTORS
     ),
     Fault("vectors in broken base64", _change_vectors(lambda rows: ["AAA$"] * 2), _VECTORS),
-    Fault("vectors in half a number", _change_vectors(lambda rows: ["AAAA"] * 2), _VECTORS),
+    Fault(
+        "base64 vectors that end inside a number",
+        _change_vectors(lambda rows: ["AAAA"] * 2),
+        _VECTORS,
+    ),
     Fault("vectors in another order", changing(_with_indexes(1, 0)), _VECTORS),
     Fault("vectors under one index", changing(_with_indexes(0, 0)), _VECTORS),
     Fault("vectors under strange indexes", changing(_with_indexes("a", None)), _VECTORS),
