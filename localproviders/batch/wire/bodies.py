@@ -130,7 +130,7 @@ def _one_query(value: Any) -> Dict[str, Any]:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
-        raise ValueError("the query of /score must be a single text: write a row for each query")
+        raise ValueError("the query of /score must be one text: write a row for each query")
     return {"query": value}
 
 
