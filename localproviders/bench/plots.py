@@ -13,7 +13,7 @@ from localproviders.bench.wording import number
 # on a phone.
 _WIDTH, _HEIGHT = 360, 240
 _LEFT, _TOP, _BOTTOM = 40, 30, 200
-# Right end of the axis without names of lines, and with names to the right of it.
+# Right end of the axis: for lines without names, and for lines with names to the right of the axis.
 _RIGHT, _RIGHT_OF_NAMED = 356.0, 270.0
 # Distance of the outermost points from the ends of the axis.
 _INSET = 14

@@ -101,5 +101,5 @@ OPTIONAL: Tuple[OwnField, ...] = (
 
 
 def of_path(path: str) -> Sequence[OwnField]:
-    """Return the parts of a request that can be changed if a model refuses them, for a route."""
+    """Return the parts of a request to this path that can be changed if a model refuses them."""
     return (SYSTEM_MESSAGES,) if path.startswith("/v1/messages") else ()
