@@ -161,7 +161,8 @@ def _never_retry(patch: Patch) -> None:
 def _use_json_of_python(patch: Patch) -> None:
     import json
 
-    patch.setattr(framing, "_DECODER", json.JSONDecoder())
+    for name in ("_DECODER", "_SHORT_DECODER"):
+        patch.setattr(framing, name, json.JSONDecoder())
     patch.setattr(framing, "weigh", lambda text, max_depth, look: 0)
 
 
