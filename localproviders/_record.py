@@ -17,7 +17,6 @@ from dataclasses import MISSING, Field, fields
 from dataclasses import field as field
 from datetime import date, time, timedelta
 from enum import Enum
-from functools import cached_property
 from types import CellType
 from typing import (
     TYPE_CHECKING,
@@ -29,6 +28,7 @@ from typing import (
     List,
     Mapping,
     NoReturn,
+    Optional,
     Tuple,
     Type,
     TypeVar,
@@ -310,10 +310,15 @@ class _CompiledConstructor:
     def __init__(self, compiled: Compile) -> None:
         self._compile = compiled
 
-    @cached_property
+    @property
     def _function(self) -> Callable[..., None]:
-        made = self._compile()
-        return made if _KEYWORDS_ONLY else _without_positions(made)
+        # `cached_property` is not used: before Python 3.12 it has a lock, which a child process
+        # would inherit if the process forks at this moment.
+        made: Optional[Callable[..., None]] = vars(self).get("_made")
+        if made is None:
+            compiled = self._compile()
+            made = self._made = compiled if _KEYWORDS_ONLY else _without_positions(compiled)
+        return made
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._function, name)

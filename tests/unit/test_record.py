@@ -250,6 +250,38 @@ def test_a_call_compiles_nothing_and_a_signature_does(monkeypatch: pytest.Monkey
     assert compiled == ["Fresh"]
 
 
+def test_a_signature_does_not_wait_for_that_of_another_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a lock that all classes share, a child process could wait for it for ever."""
+
+    @record
+    class Slow(Record):
+        number: int = 0
+
+    compiles, goes_on = threading.Event(), threading.Event()
+    compile_it = _frozen_dataclass._LazyConstructor._compiled
+
+    def wait(self: Any) -> Any:
+        if self._cls is Slow:
+            compiles.set()
+            assert goes_on.wait(30)
+        return compile_it(self)
+
+    monkeypatch.setattr(_frozen_dataclass._LazyConstructor, "_compiled", wait)
+    thread = threading.Thread(target=inspect.signature, args=(Slow,))
+    thread.start()
+    try:
+        assert compiles.wait(30)
+        other = threading.Thread(target=inspect.signature, args=(Inner,), daemon=True)
+        other.start()
+        other.join(5)
+        assert not other.is_alive()
+    finally:
+        goes_on.set()
+        thread.join()
+
+
 def test_a_made_default_is_made_anew_each_time() -> None:
     first, second = Outer(name="n"), Outer(name="n")
     assert first.inner == second.inner
