@@ -310,7 +310,18 @@ class _CompiledConstructor:
     def __init__(self, compiled: Compile) -> None:
         self._compile = compiled
 
+    def __getattr__(self, name: str) -> Any:
+        if name == "_compile":  # of a copy that is not complete yet
+            raise AttributeError(name)
+        return getattr(self._function(), name)
+
+    def __call__(self, value: Any, /, **given: Any) -> None:
+        self._function()(value, **given)
+
     @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function())
+
     def _function(self) -> Callable[..., None]:
         # `cached_property` is not used: before Python 3.12 it has a lock, which a child process
         # would inherit if the process forks at this moment.
@@ -320,15 +331,11 @@ class _CompiledConstructor:
             made = self._made = compiled if _KEYWORDS_ONLY else _without_positions(compiled)
         return made
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._function, name)
 
-    def __call__(self, value: Any, **given: Any) -> None:
-        self._function(value, **given)
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        return inspect.signature(self._function)
+# The fields of a value with more fields than this are set at once. That is faster than a call for
+# each field, but then the dictionary of the value takes more memory. Values with few fields may
+# be many, such as the log-probabilities of an answer.
+_FEW_FIELDS = 8
 
 
 def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
@@ -338,13 +345,15 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
     show the content.
     """
     every = fields(cls)
-    known = frozenset(each.name for each in every)
-    defaults = {each.name: each.default for each in every if each.default is not MISSING}
+    # The defaults, in the order of the fields. The fields without a default have None here.
+    defaults = {each.name: None if each.default is MISSING else each.default for each in every}
     factories: Dict[str, Any] = {
         each.name: each.default_factory for each in every if each.default_factory is not MISSING
     }
-    required = known.difference(defaults, factories)
-    is_checked = hasattr(cls, "__post_init__")
+    known = frozenset(defaults)
+    required = {each.name for each in every if each.default is MISSING}.difference(factories)
+    is_large, is_checked = len(every) > _FEW_FIELDS, hasattr(cls, "__post_init__")
+    set_field = object.__setattr__
 
     def refuse(value: Any, given: Dict[str, Any]) -> None:
         """Raise the error if an argument is unknown or missing."""
@@ -360,11 +369,16 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
             for name, make in factories.items():
                 if name not in given:
                     given[name] = make()
-            # Updating the dictionary is faster than a call for each field. A traceback with local
-            # variables shows only that `set_all` is a method, not the content of the dictionary.
-            set_all = vars(value).update
-            set_all(defaults)
-            set_all(given)
+            # A subclass may define a field in another way, such as by a property.
+            if is_large and type(value) is cls:
+                # A traceback with local variables shows only that `set_all` is a method, not the
+                # content of the dictionary.
+                set_all = vars(value).update
+                set_all(defaults)
+                set_all(given)
+            else:
+                for name, default in defaults.items():
+                    set_field(value, name, given.get(name, default))
         finally:
             given.clear()
         if is_checked:
@@ -475,14 +489,14 @@ class Record(Frozen):
             ValueError: A key is not a field of this class, or a required field is missing.
         """
         known = {each.name: each for each in fields(cls)}
-        for key in data:
+        given, data = CellType(data), {}
+        for key in given.cell_contents:
             if key not in known or "raw" in known[key].metadata:
                 raise ValueError(
                     f"{cls.__name__} has no field {key!r}{suggest_keyword(key, known)}"
                 )
-        loaded = {key: _loaded(known[key], value) for key, value in data.items()}
         try:
-            return cls(**loaded)
+            return cls(**{key: _loaded(known[key], it) for key, it in given.cell_contents.items()})
         except TypeError as error:
             raise ValueError(f"{cls.__name__}: {error}") from None
 
@@ -494,11 +508,12 @@ class Record(Frozen):
             ValueError: The constructor refuses a value.
         """
         given, changes = CellType(changes), {}
-        now = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
         if self._hides:
             names = [each.name for each in fields(self)]
             given = CellType(hidden(type(self).__name__, names, self._hides, given))
-        return type(self)(**{**now, **given.cell_contents})
+        now = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
+        given, now = CellType({**now, **given.cell_contents}), {}
+        return type(self)(**given.cell_contents)
 
     __replace__ = replace
 

@@ -689,8 +689,9 @@ def parse_json(
         if text.startswith("{"):
             # `decode` would first search for blanks around the value, which takes 0.5 µs.
             found, end = decoder.raw_decode(text)
-            if end == len(text):
-                return found
+            if end < len(text) and text[end:].strip(" \t\n\r"):
+                raise ValueError("Extra data")
+            return found
         return decoder.decode(text)
     except RecursionError:
         # If the text is nested deeply, which a high `max_json_depth` allows, `weigh` raises an

@@ -185,9 +185,10 @@ class BoundedSocket:
         number: int = self.real.fileno()
         return number
 
-    def shutdown(self, how: int) -> None:
-        """Shut the real socket down. urllib3 stores this method in the response."""
-        self.real.shutdown(how)
+    @property
+    def shutdown(self) -> Any:
+        """The method of the real socket, which urllib3 stores in the response."""
+        return self.real.shutdown
 
     def close(self) -> None:
         """Close the real socket."""

@@ -450,11 +450,10 @@ class Message(Record):
         for name in ("content", "thinking"):
             if get(name) is None:
                 object.__setattr__(self, name, "")
-            value = get(name)
-            if not isinstance(value, str):
-                is_answer = hasattr(value, "message")
+            elif not isinstance(get(name), str):
+                is_answer = hasattr(get(name), "message")
                 more = ": write answer.message instead of this message" if is_answer else ""
-                raise ValueError(f"{name} is {kind_of(value)}, and must be text{more}")
+                raise ValueError(f"{name} is {kind_of(get(name))}, and must be text{more}")
         for name, cls in _CLASSES_OF_PARTS:
             if type(get(name)) is not tuple or get(name):
                 object.__setattr__(self, name, _as_parts(cls, name, get(name)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import dataclasses
 import inspect
 import json
@@ -125,9 +126,9 @@ def test_a_copy_with_changes_runs_the_checks_again() -> None:
     assert _OUTER.replace(name="m").raw == {"a": 1}
     with pytest.raises(ValueError, match="bad name"):
         _OUTER.replace(name="bad")
-    for copy in (_OUTER.replace, lambda **given: dataclasses.replace(_OUTER, **given)):
+    for change in (_OUTER.replace, lambda **given: dataclasses.replace(_OUTER, **given)):
         with pytest.raises(TypeError, match=r"^Outer\(\) .* 'nmae'; did you mean 'name'\?$"):
-            copy(nmae="m")
+            change(nmae="m")
 
 
 @pytest.mark.parametrize(
@@ -248,6 +249,69 @@ def test_a_call_compiles_nothing_and_a_signature_does(monkeypatch: pytest.Monkey
     assert compiled == []
     assert [*inspect.signature(Fresh).parameters] == ["number"]
     assert compiled == ["Fresh"]
+
+
+@record
+class Many(Record):
+    """A value with more fields than those that are set one by one."""
+
+    value: int
+    a: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+    e: Inner = field(default_factory=Inner)
+    f: int = 0
+    g: int = 0
+    h: int = 0
+
+
+class Few(Inner):
+    """A subclass that keeps a field in another place."""
+
+    @property
+    def number(self) -> int:
+        return self.kept
+
+    @number.setter
+    def number(self, number: int) -> None:
+        object.__setattr__(self, "kept", number)
+
+
+class ManyInAnotherPlace(Many):
+    @property
+    def a(self) -> int:
+        return self.kept
+
+    @a.setter
+    def a(self, number: int) -> None:
+        object.__setattr__(self, "kept", number)
+
+
+def test_the_fields_have_their_order_whatever_the_order_of_the_arguments() -> None:
+    names = [each.name for each in dataclasses.fields(Many)]
+    first, second = Many(h=1, value=2), Many(value=2, h=1)
+    assert [*vars(first)] == [*vars(second)] == names
+    assert pickle.dumps(first) == pickle.dumps(second)
+    outer = Outer(several=(), name="n")
+    assert [*vars(outer)] == [each.name for each in dataclasses.fields(Outer)]
+
+
+def test_a_field_may_have_the_name_value() -> None:
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'value'"):
+        Many(a=1)  # type: ignore[call-arg]  # the mistake under test
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'name'"):
+        Outer(said="x")  # type: ignore[call-arg]  # the mistake under test
+
+
+def test_a_subclass_may_keep_a_field_in_another_place() -> None:
+    assert (Few(number=3).number, Few(number=3).kept) == (3, 3)
+    assert (ManyInAnotherPlace(value=1, a=4).a, ManyInAnotherPlace(value=1, a=4).kept) == (4, 4)
+
+
+def test_a_copy_of_what_a_constructor_wraps_is_made() -> None:
+    wrapped = inspect.unwrap(Many.__init__)
+    assert copy.copy(wrapped).__name__ == "__init__"
 
 
 def test_a_signature_does_not_wait_for_that_of_another_class(

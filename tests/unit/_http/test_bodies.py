@@ -105,6 +105,25 @@ def test_rows_come_packed_where_that_is_asked_for(name: str) -> None:
     assert all(isinstance(vector, array) for vector in vectors)
 
 
+@pytest.mark.parametrize("end", ["", "\n", " \t\r\n"])
+def test_the_objects_of_a_body_are_visited_once(end: str) -> None:
+    """A second parse would not find the lists that stand for the rows."""
+    seen = []
+    parse_json(f'{{"a": {{"b": 1}}}}{end}', _DEPTH, object_hook=lambda each: seen.append(each))
+    assert len(seen) == 2
+
+    found = parse_body(json.dumps({"embeddings": _ROWS}) + end, _DEPTH)["embeddings"]
+    assert all(isinstance(vector, array) for vector in found)
+
+
+@pytest.mark.parametrize("rest", ["x", "{}", " \n 1", "\u00a0"])
+def test_text_after_the_value_is_refused(rest: str) -> None:
+    seen = []
+    with pytest.raises(ProviderError, match="Extra data"):
+        parse_json(f'{{"a": 1}}{rest}', _DEPTH, object_hook=lambda each: seen.append(each))
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize("word", ["true", "false"])
 @pytest.mark.parametrize("at", [0, 1, 399])
 def test_a_row_with_true_or_false_stays_a_list(word: str, at: int) -> None:

@@ -146,3 +146,39 @@ def test_a_stream_shows_the_repetitions_before_the_error() -> None:
             for piece in stream:
                 seen.append(piece.text)
     assert "".join(seen) == caught.value.partial == "So:" + " ha" * 31
+
+
+@pytest.mark.parametrize("call", ["chat", "stream"])
+def test_the_model_of_an_answer_is_that_of_its_last_record(call: str) -> None:
+    """The third record, with text and thinking, makes no template for the records after it."""
+    deltas = [("a", "m"), ("b", "m"), ("c", "other"), ("d", "m"), ("e", "m")]
+    records = [
+        {
+            "model": model,
+            "choices": [
+                {
+                    "index": 0,
+                    "delta": {
+                        "content": text,
+                        **({"reasoning_content": "t"} if text == "c" else {}),
+                    },
+                }
+            ],
+        }
+        for text, model in deltas
+    ]
+    lines = [f"data: {json.dumps(record)}\n\n" for record in records]
+    ended = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    body = "".join([*lines, f"data: {json.dumps(ended)}\n\n", "data: [DONE]\n\n"])
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+    with ScriptedServer(lambda _: [head + body.encode(), close]) as server:
+        with OpenAICompatibleProvider(server.url, model="m") as provider:
+            if call == "chat":
+                response = provider.chat("Hi", allow_other_model=True)
+            else:
+                with provider.stream("Hi", allow_other_model=True) as stream:
+                    for _ in stream:
+                        pass
+                response = stream.result()
+    assert (response.text, response.model) == ("abcde", "m")

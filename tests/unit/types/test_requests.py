@@ -194,7 +194,18 @@ def test_no_frame_of_a_refused_request_shows_the_prompt(wrong: Dict[str, Any]) -
     with pytest.raises((TypeError, ValueError)) as caught_of_message:
         Message(role="user", content="private", images=3)  # type: ignore[arg-type]  # under test
 
-    for each in (caught, caught_of_message):
+    with pytest.raises((TypeError, ValueError)) as caught_of_thinking:
+        Message(role="assistant", thinking="private", images=3)  # type: ignore[arg-type]  # same
+    with pytest.raises((TypeError, ValueError)) as caught_of_change:
+        CompletionRequest(model="m", prompt="private").replace(**wrong)
+    with pytest.raises((TypeError, ValueError)) as caught_of_dictionary:
+        CompletionRequest.from_dict({"model": "m", "prompt": "private", **wrong})
+
+    all_caught = (
+        *(caught, caught_of_message, caught_of_thinking),
+        *(caught_of_change, caught_of_dictionary),
+    )
+    for each in all_caught:
         frames = [frame for frame, _ in traceback.walk_tb(each.tb.tb_next)]
         assert frames
         assert not [frame for frame in frames if "private" in str(frame.f_locals)]
