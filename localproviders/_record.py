@@ -353,7 +353,7 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
     known = frozenset(defaults)
     required = {each.name for each in every if each.default is MISSING}.difference(factories)
     is_large, is_checked = len(every) > _FEW_FIELDS, hasattr(cls, "__post_init__")
-    set_field = object.__setattr__
+    set_field, pairs = object.__setattr__, tuple(defaults.items())
 
     def refuse(value: Any, given: Dict[str, Any]) -> None:
         """Raise the error if an argument is unknown or missing."""
@@ -377,7 +377,7 @@ def _filler(cls: Any, of_dataclass: _CompiledConstructor) -> Fill:
                 set_all(defaults)
                 set_all(given)
             else:
-                for name, default in defaults.items():
+                for name, default in pairs:
                     set_field(value, name, given.get(name, default))
         finally:
             given.clear()
