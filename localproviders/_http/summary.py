@@ -39,17 +39,12 @@ class GrowingText(List[str]):
     _joined_pieces = 0
 
     @property
-    def pieces(self) -> int:
-        """The number of pieces so far."""
-        return self._joined_pieces + len(self)
-
-    @property
     def so_far(self) -> str:
         """The text so far. Reading it leaves the stored pieces as they are."""
         return self._joined + "".join(self) if self else self._joined
 
-    def fold(self, max_pieces: int = _MAX_PIECES) -> None:
-        """Join the pieces if there are more than this number."""
+    def fold(self, max_pieces: int = _MAX_PIECES) -> int:
+        """Join the pieces if there are more than this number; return the number of all pieces."""
         if len(self) > max_pieces:
             # If only one variable refers to a string, Python extends the string in place. So the
             # attribute is cleared first. Otherwise the text would be in memory twice.
@@ -58,6 +53,7 @@ class GrowingText(List[str]):
             self._joined = text
             self._joined_pieces += len(self)
             self.clear()
+        return self._joined_pieces + len(self)
 
 
 class Summary:
@@ -74,8 +70,8 @@ class Summary:
         self.last: CompletionChunk = CompletionChunk()
         self.model: Optional[str] = None
         self.finish_reason: Optional[str] = None
-        self.usage: Optional[Usage] = None
-        self.server_timings: Optional[ServerTimings] = None
+        self.usage: Usage = _NO_USAGE
+        self.server_timings: ServerTimings = _NO_TIMINGS
         self.response_id: Optional[str] = None
         self.provider_data: Optional[Mapping[str, Any]] = None
         self.thinking_inferred: bool = False
@@ -117,11 +113,7 @@ class Summary:
 
     def fold(self) -> int:
         """Join the pieces of text and thinking if there are many; return their number."""
-        text, thinking = self.text, self.thinking
-        for each in (text, thinking):
-            if len(each) > _MAX_PIECES:
-                each.fold()
-        return text.pieces + thinking.pieces
+        return self.text.fold() + self.thinking.fold()
 
     def replace_words(self, thinking: str, text: str, *, is_streamed: bool) -> None:
         """Set the thinking and the text of the response, which the chunks did not separate.
@@ -161,9 +153,9 @@ class Summary:
             model=self.model or model,
             **facts,
             finish_reason=self.finish_reason,
-            usage=self.usage or _NO_USAGE,
+            usage=self.usage,
             timings=Timings(first_token_s=self.first_token_s, total_s=self.total_s),
-            server_timings=self.server_timings or _NO_TIMINGS,
+            server_timings=self.server_timings,
             logprobs=tuple(self.logprobs),
             response_id=self.response_id,
             provider_data=self.provider_data or FrozenDict(),

@@ -434,7 +434,7 @@ def cut_off_warning(request: CompletionRequest, summary: Summary) -> Optional[st
         limit, remedy = "the limit of tokens", "raise max_tokens or context_length"
     if text.strip():
         lost = "; a tool call at its end may be lost" if request.tools else None
-    elif thinking.strip() or (summary.usage and summary.usage.thinking_tokens):
+    elif thinking.strip() or summary.usage.thinking_tokens:
         lost = None
     else:
         lost = " before any text" + (" or tool call" if request.tools else "")

@@ -84,7 +84,6 @@ from localproviders.types.responses import (
     CompletionResponse,
     EmbeddingResponse,
     TokenCount,
-    Usage,
 )
 
 if TYPE_CHECKING:
@@ -513,7 +512,7 @@ class HTTPProvider(ModelProvider):
         Raises:
             ContextOverflowError: Prompt and answer were longer than the context window.
         """
-        model, usage = completion.model, summary.usage or Usage()
+        model, usage = completion.model, summary.usage
         self._cold_loads.answered(model, completion.request.keep_alive)
         ask, on_loss = partial(self._window, model, completion.call), completion.span.overflowed
         lost = self._windows.check(completion.request, model, usage, ask=ask, on_loss=on_loss)

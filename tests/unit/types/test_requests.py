@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from dataclasses import fields
 from datetime import timedelta
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ from localproviders.types import (
     Tool,
 )
 from localproviders.types.requests import check_field_names
+from tests.support.secrets import our_frames
 
 _NUMBERS = {
     "max_tokens": 1,
@@ -206,9 +206,9 @@ def test_no_frame_of_a_refused_request_shows_the_prompt(wrong: Dict[str, Any]) -
         *(caught_of_change, caught_of_dictionary),
     )
     for each in all_caught:
-        frames = [frame for frame, _ in traceback.walk_tb(each.tb.tb_next)]
+        frames = [*our_frames(each.value)]
         assert frames
-        assert not [frame for frame in frames if "private" in str(frame.f_locals)]
+        assert not [frame for frame, text in frames if "private" in text]
 
 
 def test_none_is_a_field_that_is_not_given() -> None:
